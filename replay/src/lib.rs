@@ -1,0 +1,1 @@
+//! Folds a Gesta log into state.

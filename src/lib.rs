@@ -1,0 +1,1 @@
+//! The Gesta server: an append-only decision log over HTTP.

@@ -1,0 +1,3 @@
+//! The `gesta` command.
+
+fn main() {}
