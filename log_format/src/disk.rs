@@ -7,6 +7,7 @@
 
 use std::io;
 
+mod name;
 pub mod real;
 pub mod sim;
 
