@@ -11,6 +11,9 @@ mod name;
 pub mod real;
 pub mod sim;
 
+#[cfg(test)]
+mod conformance;
+
 /// A directory that holds a log, and its exclusive lock.
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
