@@ -8,6 +8,9 @@ use std::borrow::Cow;
 use super::error::{Error, ErrorKind, Fault, Kind};
 use super::{Reader, order, string};
 
+/// Members for which there is room from the first key on: those of a usual request that are open at once.
+const MEMBERS_USUAL: usize = 24;
+
 /// A container that the caller is in.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -144,6 +147,9 @@ impl<'a> Reader<'a> {
         let before = self.members.get(members_start..).and_then(<[_]>::last);
         let ascending =
             before.is_none_or(|before| order::utf16(before.key.as_bytes(), key.as_bytes()).is_lt());
+        if self.members.capacity() == 0 {
+            self.members.reserve(MEMBERS_USUAL);
+        }
         self.members.push(Member { key, offset, start: out_start, end: out_start });
         Ok(ascending)
     }

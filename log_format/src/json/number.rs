@@ -51,9 +51,24 @@ struct Spelling<'a> {
     fraction: &'a [u8],
     /// Saturated, which no text is long enough to make a difference.
     exponent: i64,
+    has_exponent: bool,
     /// Nothing but a sign and digits.
     plain: bool,
     end: usize,
+}
+
+impl Spelling<'_> {
+    /// Whether this is what is printed for the double that it names, as far as that shows without printing it.
+    ///
+    /// A decimal of at most 15 digits is the shortest, hence the printed, of those that name its double; from 1e-6
+    /// up it is printed without an exponent.
+    fn is_short_canonical_decimal(&self) -> bool {
+        let (integer, fraction) = (self.integer.len(), self.fraction.len());
+        !self.has_exponent
+            && integer + fraction <= 15
+            && self.fraction.last().is_some_and(|digit| *digit != b'0')
+            && (self.integer != b"0" || !self.fraction.starts_with(b"000000"))
+    }
 }
 
 /// Reads the number at `start`; also gives the byte after it.
@@ -69,6 +84,10 @@ pub(super) fn read(text: &str, start: usize) -> Result<(Number, usize), Fault> {
 /// Appends the number at `start` in canonical form; gives the byte after it.
 pub(super) fn rewrite(text: &str, start: usize, out: &mut Vec<u8>) -> Result<usize, Fault> {
     let spelling = spell(text.as_bytes(), start)?;
+    if spelling.is_short_canonical_decimal() {
+        out.extend_from_slice(text.as_bytes().get(start..spelling.end).unwrap_or_default());
+        return Ok(spelling.end);
+    }
     let mut buffer = ryu_js::Buffer::new();
     let printed = match admit(text, start, &spelling) {
         Some(Number::Integer(0)) => "0",
@@ -97,6 +116,7 @@ fn spell(text: &[u8], start: usize) -> Result<Spelling<'_>, Fault> {
         end += 1 + fraction.len();
     }
     let mut exponent = 0;
+    let mantissa_end = end;
     if matches!(text.get(end), Some(b'e' | b'E')) {
         let sign = text.get(end + 1).filter(|byte| matches!(byte, b'+' | b'-'));
         let exponent_start = end + 1 + usize::from(sign.is_some());
@@ -107,7 +127,15 @@ fn spell(text: &[u8], start: usize) -> Result<Spelling<'_>, Fault> {
         });
         exponent = if sign == Some(&b'-') { -magnitude } else { magnitude };
     }
-    Ok(Spelling { negative, integer, fraction, exponent, plain: end == integer_end, end })
+    Ok(Spelling {
+        negative,
+        integer,
+        fraction,
+        exponent,
+        has_exponent: end > mantissa_end,
+        plain: end == integer_end,
+        end,
+    })
 }
 
 /// The digits at `start`, at least one.

@@ -1,6 +1,8 @@
 //! Canonical form, written while reading: strings and numbers go straight to the output, and only an object whose
 //! keys do not come in canonical order is moved once more.
 
+use std::borrow::Cow;
+
 use super::container::expected_after;
 use super::error::{Error, ErrorKind, Fault};
 use super::{Reader, number, string};
@@ -119,8 +121,17 @@ impl<'a> Reader<'a> {
         let is_string = self.next_byte() == Some(b'"');
         let is_empty = self.text.as_bytes().get(self.position + 1) == Some(&b'"');
         if let Some(member) = self.members.last() {
-            string::write_string(out, &member.key);
-            out.push(b':');
+            match &member.key {
+                Cow::Borrowed(plain) => {
+                    out.push(b'"');
+                    out.extend_from_slice(plain.as_bytes());
+                    out.extend_from_slice(b"\":");
+                }
+                Cow::Owned(key) => {
+                    string::write_string(out, key);
+                    out.push(b':');
+                }
+            }
             if is_string && !is_empty {
                 let verdict = inspect.string_member(&member.key);
                 verdict.map_err(|kind| self.raise(Fault { offset: self.position, kind }))?;
@@ -153,6 +164,7 @@ impl<'a> Reader<'a> {
         let Some(out_start) = members.first().map(|member| member.start) else { return Ok(()) };
         self.sort_members(members_start)?;
         let members = self.members.get(members_start..).unwrap_or_default();
+        self.scratch.reserve(out.len() - out_start);
         for (ordinal, member) in members.iter().enumerate() {
             if ordinal > 0 {
                 self.scratch.push(b',');

@@ -168,6 +168,16 @@ proptest! {
     }
 
     #[test]
+    fn short_decimals_print_as_their_doubles_print(text in "-?(0|[1-9][0-9]{0,9})\\.(0{0,8})[0-9]{1,9}(e-[0-9])?") {
+        let mut out = Vec::new();
+        write_number(&mut out, text.parse().unwrap()).unwrap();
+        match canonicalize(text.as_bytes()) {
+            Ok(printed) => prop_assert_eq!(printed, out),
+            Err(error) => prop_assert!(text.bytes().filter(u8::is_ascii_digit).count() > 15, "{}", error),
+        }
+    }
+
+    #[test]
     fn integers_are_admitted_exactly_within_the_limit(number in -(1_i64 << 54)..(1_i64 << 54)) {
         let admitted = canonicalize(number.to_string().as_bytes());
         prop_assert_eq!(admitted.is_ok(), number.abs() <= INTEGER_MAX);
