@@ -82,9 +82,16 @@ fn bad_strings_are_refused() {
     refuses(r#"["\u12G4"]"#, "/0", 2, ErrorKind::InvalidEscape);
     refuses(r#"["\u+123"]"#, "/0", 2, ErrorKind::InvalidEscape);
     refuses("[\"\\é\"]", "/0", 2, ErrorKind::InvalidEscape);
-    for lone in
-        [r"\ud800", r"\udfff", r"\ud800x", r"\ud800\n", r"\ud800\u0041", r"\ud800\ud800", r"\uDC00\uD800"]
-    {
+    for lone in [
+        r"\ud800",
+        r"\udfff",
+        r"\ud800x",
+        r"\ud800\n",
+        r"\ud800\u0041",
+        r"\ud800\ud800",
+        r"\uDC00\uD800",
+        r"\udc00\udc00",
+    ] {
         refuses(format!("[0,\"a{lone}\"]"), "/1", 5, ErrorKind::LoneSurrogate);
     }
     refuses(r#"{"\ud800":1}"#, "", 2, ErrorKind::LoneSurrogate);
@@ -107,6 +114,9 @@ fn duplicate_keys_are_refused_after_unescaping() {
     refuses(r#"[{"/~":1,"":0,"/~":2}]"#, "/0/~1~0", 14, ErrorKind::DuplicateKey);
     refuses(r#"{"":1,"":1}"#, "/", 6, ErrorKind::DuplicateKey);
     refuses(r#"{"c":1,"b":1,"c":1,"b":1}"#, "/c", 13, ErrorKind::DuplicateKey);
+    let many: Vec<_> = (10..90).rev().map(|i| format!("\"{i}\":0")).collect();
+    refuses(format!("{{{},\"50\":1}}", many.join(",")), "/50", 1 + 80 * 7, ErrorKind::DuplicateKey);
+    refuses(format!("{{\"50\":1,{}}}", many.join(",")), "/50", 8 + 39 * 7, ErrorKind::DuplicateKey);
     assert!(canonicalize(br#"{"a":{"a":1},"b":{"a":1}}"#).is_ok());
 }
 
