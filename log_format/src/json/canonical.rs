@@ -108,7 +108,7 @@ fn string_end(text: &[u8]) -> Option<usize> {
 
 /// The length of the value that `text` begins with. An object or array ends where as many brackets have closed as
 /// opened, whichever they are.
-fn value_end(text: &[u8]) -> Option<usize> {
+pub fn value_end(text: &[u8]) -> Option<usize> {
     let (mut position, mut depth) = (0, 0_usize);
     loop {
         let rest = text.get(position..)?;

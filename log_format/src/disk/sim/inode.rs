@@ -116,7 +116,12 @@ impl Inode {
         if rng.coin() {
             self.settle_len();
         }
-        let written: Vec<u64> = self.dirty.keys().copied().filter(|_| rng.coin()).collect();
+        // A sector is written whole. One that the file's durable end lies in would be cut short here, and the bytes
+        // behind that end would be zeroes once the length follows: a state that no disk shows.
+        let ragged = (!self.lengths.is_empty() && !self.durable.len().is_multiple_of(SECTOR_BYTES))
+            .then_some(self.durable.len() / SECTOR_BYTES);
+        let mut written: Vec<u64> = self.dirty.keys().copied().filter(|_| rng.coin()).collect();
+        written.retain(|sector| Some(*sector) != ragged);
         for sector in written {
             self.durable.put(sector, self.cached.sector(sector));
         }

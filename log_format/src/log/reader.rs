@@ -1,0 +1,319 @@
+//! Reads durable records by index.
+
+use std::io;
+use std::sync::Arc;
+
+use super::damage::{Damage, Damaged};
+use super::offsets::SparseOffsets;
+use super::segments::{SealedSegment, Segment, Segments};
+use super::window::Window;
+use crate::disk::{Disk, File};
+use crate::record::{self, RECORD_BYTES_MAX};
+use crate::segment::SegmentId;
+use crate::{Index, size};
+
+/// Why durable records could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The bytes on the disk are not those that were acknowledged.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// The file cannot be read.
+    #[error("cannot read segment {segment} at byte {byte}")]
+    Io {
+        /// The file.
+        segment: SegmentId,
+        /// Where the read began.
+        byte: u64,
+        /// What the system says.
+        #[source]
+        cause: io::Error,
+    },
+    /// The log begins behind the index.
+    #[error("index {index} is gone: the log begins at {first}")]
+    Gone {
+        /// What was asked for.
+        index: Index,
+        /// The first index that is there.
+        first: Index,
+    },
+}
+
+/// Sees every record that the writer has made durable, and nothing else. Cheap to clone.
+pub struct Reader<D: Disk> {
+    segments: Arc<Segments<D::File>>,
+}
+
+impl<D: Disk> Clone for Reader<D> {
+    fn clone(&self) -> Self {
+        Self { segments: Arc::clone(&self.segments) }
+    }
+}
+
+/// A segment and a byte in it.
+type Place<F> = (Arc<Segment<F>>, u64);
+
+/// A place between two records, with what makes reading on from there cheap.
+#[derive(Debug)]
+pub struct Cursor<F> {
+    next: Index,
+    place: Option<Place<F>>,
+}
+
+impl<F> Clone for Cursor<F> {
+    fn clone(&self) -> Self {
+        Self { next: self.next, place: self.place.clone() }
+    }
+}
+
+impl<F> Cursor<F> {
+    /// In front of the record `next`.
+    #[must_use]
+    pub const fn at(next: Index) -> Self {
+        Self { next, place: None }
+    }
+
+    /// The index of the record that is read next.
+    #[must_use]
+    pub const fn next(&self) -> Index {
+        self.next
+    }
+}
+
+/// Whole records, as they lie on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The index of the first.
+    pub start: Index,
+    /// The first index behind the last.
+    pub end: Index,
+    /// How many bytes they have, from the beginning of the buffer.
+    pub len: usize,
+}
+
+impl<D: Disk> Reader<D> {
+    pub(super) fn new(segments: Arc<Segments<D::File>>) -> Self {
+        Self { segments }
+    }
+
+    /// The number of durable records: the first index that is not there yet.
+    #[must_use]
+    pub fn head(&self) -> Index {
+        self.segments.last().map_or(Index::ZERO, |segment| segment.next())
+    }
+
+    /// The first index that is there.
+    #[must_use]
+    pub fn first(&self) -> Index {
+        self.segments.first().map_or(Index::ZERO, |segment| segment.id().0)
+    }
+
+    /// The head with the place where the last durable record ends.
+    #[must_use]
+    pub fn durable_end(&self) -> Option<(Index, SegmentId, u64)> {
+        let segment = self.segments.last()?;
+        let extent = segment.extent();
+        Some((extent.next, segment.id(), extent.end))
+    }
+
+    /// All segments, in order.
+    #[must_use]
+    pub fn segments(&self) -> Vec<Arc<Segment<D::File>>> {
+        self.segments.all()
+    }
+
+    /// Gives the sparse offsets of a segment, so that they need not be made by a scan.
+    pub fn set_offsets(&self, segment: SegmentId, offsets: SparseOffsets) {
+        self.segments.offsets_mut().insert(segment, offsets);
+    }
+
+    /// The sparse offsets of a segment, if they are known.
+    #[must_use]
+    pub fn offsets(&self, segment: SegmentId) -> Option<SparseOffsets> {
+        self.segments.offsets().get(&segment).cloned()
+    }
+
+    /// Fills `buffer` with whole records from the cursor on, below `end` and from one segment, and moves the cursor
+    /// behind them. At most `bytes_max` bytes, but always at least one record where one is durable; an empty chunk
+    /// says that none is. `buffer` grows where it is shorter; what it held is overwritten.
+    ///
+    /// The checksums of a block of records are checked the first time that this process reads it.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] names the segment, byte and index of the first bad record, once all before it were
+    /// returned.
+    pub fn read(
+        &self,
+        cursor: &mut Cursor<D::File>,
+        end: Index,
+        buffer: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<Chunk, ReadError> {
+        let start = cursor.next;
+        let empty = Chunk { start, end: start, len: 0 };
+        if start >= end.min(self.head()) {
+            return Ok(empty);
+        }
+        let (segment, byte) = self.place(cursor)?;
+        let extent = segment.extent();
+        let limit = end.min(extent.next);
+        let available = size::mem(extent.end.saturating_sub(byte));
+        let mut wanted = bytes_max.min(available);
+        loop {
+            if buffer.len() < wanted {
+                buffer.resize(wanted, 0);
+            }
+            let place = buffer.get_mut(..wanted).unwrap_or_default();
+            let read = read_full(segment.file(), place, byte).map_err(|cause| ReadError::Io {
+                segment: segment.id(),
+                byte,
+                cause,
+            })?;
+            let bytes = buffer.get(..read).unwrap_or_default();
+            let walked = walk(&segment, bytes, start, limit);
+            if walked.len > 0 {
+                cursor.next = walked.end;
+                cursor.place = Some((segment, byte + size::of(walked.len)));
+                return Ok(walked);
+            }
+            let wanted_more = RECORD_BYTES_MAX.min(available);
+            if wanted >= wanted_more {
+                let damaged = Damaged { segment: segment.id(), byte, index: start, damage: Damage::Record };
+                return Err(damaged.into());
+            }
+            wanted = wanted_more;
+        }
+    }
+
+    /// The segment and byte at which the cursor's next record begins.
+    fn place(&self, cursor: &Cursor<D::File>) -> Result<Place<D::File>, ReadError> {
+        let index = cursor.next;
+        if let Some((segment, byte)) = &cursor.place
+            && index < segment.next()
+        {
+            return Ok((Arc::clone(segment), *byte));
+        }
+        let first = self.first();
+        let segment = self.segments.holding(index).ok_or(ReadError::Gone { index, first })?;
+        if index == segment.id().0 {
+            let byte = segment.first_byte();
+            return Ok((segment, byte));
+        }
+        let known = self
+            .segments
+            .offsets()
+            .get(&segment.id())
+            .map(|offsets| offsets.at_or_before(segment.id(), index));
+        let (mut at, mut byte) = match known.flatten() {
+            Some(place) => place,
+            None => {
+                let offsets = scan_offsets(&segment)?;
+                let place = offsets.at_or_before(segment.id(), index);
+                self.set_offsets(segment.id(), offsets);
+                place.unwrap_or((segment.id().0, segment.first_byte()))
+            }
+        };
+        let mut window = Window::new(segment.file(), byte);
+        while at < index {
+            let damaged = Damaged { segment: segment.id(), byte, index: at, damage: Damage::Record };
+            let bytes = window.peek(RECORD_BYTES_MAX).map_err(|cause| ReadError::Io {
+                segment: segment.id(),
+                byte,
+                cause,
+            })?;
+            let record = record::decode(bytes).ok().filter(|record| record.index == at).ok_or(damaged)?;
+            let len = record.bytes.len();
+            window.advance(len);
+            byte = window.at();
+            at = at.next();
+        }
+        Ok((segment, byte))
+    }
+
+    /// Reads one record into `buffer`; `None` where it is not durable yet.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn record<'b>(
+        &self,
+        index: Index,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<Option<record::Record<'b>>, ReadError> {
+        let mut cursor = Cursor::at(index);
+        let chunk = self.read(&mut cursor, index.next(), buffer, 4096)?;
+        if chunk.len == 0 {
+            return Ok(None);
+        }
+        Ok(record::decode_trusted(buffer.get(..chunk.len).unwrap_or_default()).ok())
+    }
+
+    /// Forgets which checksums were checked: the next pass over a segment reads and checks them again.
+    pub fn forget_verified(&self, segment: SegmentId) {
+        if let Some(segment) = self.segments.holding(segment.0) {
+            segment.clear_verified();
+        }
+    }
+}
+
+/// Counts the whole records at the beginning of `bytes`, from index `start` on and below `limit`, and checks the
+/// checksums of those that were not checked before. Stops in front of a bad one.
+fn walk<F>(segment: &Segment<F>, bytes: &[u8], start: Index, limit: Index) -> Chunk {
+    let mut at = 0;
+    let mut index = start;
+    // Where checking of the current block began, if that was at the block's beginning.
+    let mut block_from_start = false;
+    while index < limit {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let nth = index.since(segment.id().0) % SparseOffsets::EVERY;
+        if nth == 0 {
+            block_from_start = true;
+        }
+        let record =
+            if segment.is_verified(index) { record::decode_trusted(rest) } else { record::decode(rest) };
+        let Some(record) = record.ok().filter(|record| record.index == index) else { break };
+        if nth == SparseOffsets::EVERY - 1 && block_from_start {
+            segment.set_verified(index);
+        }
+        at += record.bytes.len();
+        index = index.next();
+    }
+    Chunk { start, end: index, len: at }
+}
+
+fn read_full<F: File>(file: &F, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + size::of(done))? {
+            0 => break,
+            read => done += read,
+        }
+    }
+    Ok(done)
+}
+
+/// Makes the sparse offsets of a segment from its records' first lines.
+fn scan_offsets<F: File>(segment: &Segment<F>) -> Result<SparseOffsets, ReadError> {
+    let mut offsets = SparseOffsets::default();
+    let mut window = Window::new(segment.file(), segment.first_byte());
+    let count = segment.next().since(segment.id().0);
+    for nth in 0..count {
+        let byte = window.at();
+        offsets.note(nth, byte);
+        let index = segment.id().0.plus(nth);
+        let damaged = Damaged { segment: segment.id(), byte, index, damage: Damage::Record };
+        let bytes = window.peek(RECORD_BYTES_MAX).map_err(|cause| ReadError::Io {
+            segment: segment.id(),
+            byte,
+            cause,
+        })?;
+        let len = record::len(bytes).ok_or(damaged)?;
+        window.advance(len);
+    }
+    Ok(offsets)
+}
+
+impl<F> From<&SealedSegment> for Cursor<F> {
+    fn from(segment: &SealedSegment) -> Self {
+        Self::at(segment.id.0)
+    }
+}

@@ -1,0 +1,5 @@
+mod crash;
+mod faults;
+mod flips;
+mod reading;
+mod support;
