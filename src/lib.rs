@@ -1,1 +1,3 @@
 //! The Gesta server: an append-only decision log over HTTP.
+
+pub mod keys;

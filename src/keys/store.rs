@@ -1,0 +1,111 @@
+//! Opens the sled database that holds what is derived from the log, and starts a new one where it cannot be read.
+//!
+//! Nothing in it is truth, so a database that sled calls corrupt, or panics over, is deleted and filled again from the
+//! log. A failed disk call is not corruption: it is returned, and nothing is deleted.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::{fs, io};
+
+use sled::{Config, Db, Mode};
+use tracing::warn;
+
+use super::KeysError;
+
+/// Opens the database in the directory `path`, creating it where it is missing, with a page cache of `cache_bytes`.
+///
+/// Nothing is synced by time: whoever writes calls `flush`.
+///
+/// # Errors
+/// [`KeysError::Store`] where the disk fails, or where another handle has the database open.
+pub fn open(path: &Path, cache_bytes: u64) -> Result<Db, KeysError> {
+    let why = match attempt(path, cache_bytes) {
+        Attempt::Opened(db) => return Ok(db),
+        Attempt::Failed(cause) => return Err(cause.into()),
+        Attempt::Unreadable(why) => why,
+    };
+    warn!(path = %path.display(), why, "the derived database cannot be read: it is deleted and made again from the log");
+    fs::remove_dir_all(path).map_err(sled::Error::Io)?;
+    match attempt(path, cache_bytes) {
+        Attempt::Opened(db) => Ok(db),
+        Attempt::Failed(cause) => Err(cause.into()),
+        Attempt::Unreadable(why) => Err(sled::Error::ReportableBug(why).into()),
+    }
+}
+
+enum Attempt {
+    Opened(Db),
+    /// The disk or the lock: the files may be sound.
+    Failed(sled::Error),
+    /// What the files hold is not a database.
+    Unreadable(String),
+}
+
+fn attempt(path: &Path, cache_bytes: u64) -> Attempt {
+    let config =
+        Config::new().path(path).cache_capacity(cache_bytes).mode(Mode::HighThroughput).flush_every_ms(None);
+    match catch_unwind(AssertUnwindSafe(|| config.open())) {
+        Ok(Ok(db)) => Attempt::Opened(db),
+        Ok(Err(sled::Error::Io(cause))) if !is_about_content(&cause) => {
+            Attempt::Failed(sled::Error::Io(cause))
+        }
+        Ok(Err(cause)) => Attempt::Unreadable(cause.to_string()),
+        Err(panic) => Attempt::Unreadable(panic_text(&*panic)),
+    }
+}
+
+/// Whether this is how sled reports bytes that it cannot decode.
+fn is_about_content(cause: &io::Error) -> bool {
+    matches!(
+        cause.kind(),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof
+    )
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic while opening: {}", text.unwrap_or("without a message"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reopen_over(change: impl FnOnce(&Path)) -> Db {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let db = open(dir.path(), 1 << 20).unwrap();
+            for number in 0..2000_u32 {
+                db.insert(number.to_be_bytes(), vec![7; 100]).unwrap();
+            }
+            db.flush().unwrap();
+        }
+        change(dir.path());
+        open(dir.path(), 1 << 20).unwrap()
+    }
+
+    #[test]
+    fn a_sound_database_keeps_its_content() {
+        assert_eq!(reopen_over(|_| ()).len(), 2000);
+    }
+
+    #[test]
+    fn an_unreadable_database_is_made_again() {
+        for file in ["conf", "db"] {
+            let db = reopen_over(|path| fs::write(path.join(file), vec![0xA5; 4096]).unwrap());
+            db.insert("usable", "again").unwrap();
+            db.flush().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_database_that_another_handle_holds_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = open(dir.path(), 1 << 20).unwrap();
+        held.insert("here", "still").unwrap();
+        assert!(matches!(open(dir.path(), 1 << 20), Err(KeysError::Store { .. })));
+        assert!(held.contains_key("here").unwrap());
+    }
+}
