@@ -1,0 +1,133 @@
+//! Every bound of the server, once: name, default, unit (the last word before `_MAX`) and why it is what it is.
+//!
+//! A bound that may be configured is the default of the field of the same meaning in `config`; a bound that is part
+//! of the contract with clients (identifiers, depth) is fixed. Reaching a bound is always a named error or a closed
+//! socket, never silent growth.
+
+/// One bound, for reference tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The constant's name; its unit is part of it.
+    pub name: &'static str,
+    /// The default, in that unit.
+    pub value: u64,
+    /// What it bounds and what happens there; lines as written, to be joined with spaces.
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! bounds {
+    ($($(#[doc = $doc:literal])+ $name:ident: $kind:ty = $value:expr;)+) => {
+        $($(#[doc = $doc])+ pub const $name: $kind = $value;)+
+
+        /// Every bound above, in the order of this file.
+        pub const ALL: &[Bound] = &[
+            $(Bound { name: stringify!($name), value: $name as u64, doc: &[$($doc),+] },)+
+        ];
+    };
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+bounds! {
+    /// Largest request body outside the blob routes, in bytes; more is 413 `BODY_TOO_LARGE`.
+    BODY_BYTES_MAX: usize = MIB;
+    /// Longest time for a request body to arrive, in seconds; longer is 408 `REQUEST_TIMEOUT`.
+    BODY_READ_SECONDS_MAX: u64 = 30;
+    /// Largest sum of header names and values of a request, in bytes; more is 431 `HEADERS_TOO_LARGE`.
+    HEADER_BYTES_MAX: usize = 16 * KIB;
+    /// Longest time for a request head to arrive, in seconds; the socket is then closed.
+    HEADER_READ_SECONDS_MAX: u64 = 10;
+    /// Most sockets that are open at once; more wait in the listen backlog.
+    CONNECTIONS_MAX: usize = 4096;
+    /// Longest time from the signal to the end of the process, in seconds, whatever the clients do.
+    SHUTDOWN_SECONDS_MAX: u64 = 10;
+    /// Deepest nesting of JSON that is read; deeper is 400 `INVALID_JSON`.
+    JSON_DEPTH_MAX: usize = 64;
+    /// Longest correlation id, in bytes, of an intent and of the header `X-Correlation-Id`.
+    CORRELATION_ID_BYTES_MAX: usize = 128;
+    /// Longest actor, thread, turn and reference id, in bytes of UTF-8.
+    TEXT_ID_BYTES_MAX: usize = 256;
+    /// Most parent turns that are walked in search of a cycle; a longer chain is 400 `INVALID_PARENT`.
+    PARENT_WALK_MAX: usize = 10_000;
+    /// Most envelopes in one page of `GET /events`.
+    EVENTS_PAGE_MAX: usize = 2000;
+    /// Envelopes in one page of `GET /events` where the request names no limit.
+    EVENTS_PAGE_DEFAULT: usize = 500;
+
+    /// Size at which a segment is sealed and the next one begins, in bytes.
+    SEGMENT_BYTES: u64 = 256 * MIB as u64;
+    /// Most records that wait for the sequencer; more is 503 `QUEUE_FULL`.
+    QUEUE_RECORDS_MAX: usize = 4096;
+    /// Most records that one sync makes durable.
+    BATCH_RECORDS_MAX: usize = 256;
+    /// Most bytes that one sync makes durable; one batch fits one message of a replicated log.
+    BATCH_BYTES_MAX: usize = 900 * KIB;
+    /// Farthest that the filler runs ahead of the writer, in bytes, so that a small log stays small.
+    FILL_AHEAD_BYTES_MAX: u64 = 16 * MIB as u64;
+    /// Most zeroes that the filler writes and syncs at once, in bytes; larger pieces delay the writer's syncs.
+    FILL_PIECE_BYTES_MAX: usize = 256 * KIB;
+    /// Time without an append after which the frontier is written, in milliseconds.
+    FRONTIER_IDLE_MS: u64 = 50;
+
+    /// Most followers of all tails together; the socket of one more is closed.
+    FOLLOWERS_MAX: usize = 2000;
+    /// Longest time in which a follower's socket takes no byte although some wait, in seconds; it is then closed.
+    READER_IDLE_SECONDS_MAX: u64 = 30;
+    /// Delay that clients are told to wait before they reconnect, in milliseconds, before jitter.
+    RETRY_MS: u64 = 1000;
+    /// Largest piece of history that one follower reads at once, in bytes.
+    TAIL_CHUNK_BYTES: usize = 256 * KIB;
+    /// Piece of history that a follower reads while the budget is spent, in bytes.
+    TAIL_CHUNK_SMALL_BYTES: usize = 16 * KIB;
+    /// Memory for the pieces of history of all followers together, in bytes.
+    TAIL_BUDGET_BYTES: usize = 32 * MIB;
+    /// Newest durable bytes that are kept in memory for followers at the head.
+    TAIL_LIVE_BYTES: usize = 8 * MIB;
+    /// Longest silence of a tail, in seconds; then a heartbeat comment is sent.
+    HEARTBEAT_SECONDS: u64 = 15;
+    /// Longest time for which a filtered tail skips records before it sends a cursor, in milliseconds.
+    CURSOR_MS: u64 = 1000;
+    /// Shortest time between two wake-ups of the followers under load, in microseconds.
+    FANOUT_INTERVAL_US: u64 = 1500;
+
+    /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
+    BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
+
+    /// Most tokens in the configuration.
+    TOKENS_MAX: usize = 1000;
+    /// Most tail tickets that are held in memory; more is 503 `TICKETS_FULL`.
+    TICKETS_MAX: usize = 10_000;
+    /// Time within which a tail ticket is first used, in seconds.
+    TICKET_SECONDS_MAX: u64 = 60;
+    /// Time for which a used ticket waits for its client to reconnect, in seconds.
+    TICKET_RECONNECT_SECONDS_MAX: u64 = 600;
+}
+
+const _: () = {
+    assert!(EVENTS_PAGE_DEFAULT <= EVENTS_PAGE_MAX);
+    assert!(BATCH_RECORDS_MAX <= QUEUE_RECORDS_MAX);
+    assert!(BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES, "a batch never spans segments");
+    assert!(FILL_PIECE_BYTES_MAX as u64 <= FILL_AHEAD_BYTES_MAX);
+    assert!(TAIL_CHUNK_SMALL_BYTES <= TAIL_CHUNK_BYTES && TAIL_CHUNK_BYTES <= TAIL_BUDGET_BYTES);
+    assert!(TAIL_CHUNK_BYTES >= 65_536, "a chunk holds at least one whole record");
+    assert!(FOLLOWERS_MAX <= CONNECTIONS_MAX);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::ALL;
+
+    #[test]
+    fn every_bound_names_its_unit_or_counts_things() {
+        const UNITS: [&str; 5] = ["_BYTES", "_SECONDS", "_MS", "_US", "_MAX"];
+        for bound in ALL {
+            assert!(
+                bound.name == "EVENTS_PAGE_DEFAULT" || UNITS.iter().any(|unit| bound.name.contains(unit)),
+                "{} names no unit",
+                bound.name
+            );
+            assert!(bound.value > 0, "{} bounds nothing", bound.name);
+        }
+    }
+}
