@@ -1,4 +1,6 @@
 //! The Gesta server: an append-only decision log over HTTP.
 
 pub mod keys;
+pub mod auth;
+pub mod config;
 pub mod limits;

@@ -1,0 +1,4 @@
+mod access;
+mod token;
+pub use access::*;
+pub use token::*;

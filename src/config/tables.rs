@@ -1,0 +1,255 @@
+//! Every field of the configuration, once. The macro makes the typed tables, the reference and the conversion from it,
+//! so that a field cannot be in one and not in the others.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::Settings;
+use super::field::{Fallback, Field, Kind, Unit, Value};
+use crate::auth::Token;
+use crate::limits;
+
+macro_rules! variable {
+    () => {
+        None
+    };
+    ($name:literal) => {
+        Some($name)
+    };
+}
+
+macro_rules! tables {
+    ($($(#[doc = $table_doc:literal])+ $table:ident: $Table:ident {
+        $($(#[doc = $doc:literal])+ $name:ident: $type:ty, $kind:expr, $fallback:expr $(, $variable:literal)?;)+
+    })+) => {
+        $(
+            $(#[doc = $table_doc])+
+            #[derive(Debug, Clone, PartialEq, Eq)]
+            pub struct $Table {
+                $($(#[doc = $doc])+ pub $name: $type,)+
+            }
+        )+
+
+        /// The whole configuration, checked.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct Config {
+            $($(#[doc = $table_doc])+ pub $table: $Table,)+
+            /// The entries of `[[auth.tokens]]`.
+            pub tokens: Vec<Token>,
+        }
+
+        impl Config {
+            pub(super) fn from_settings(settings: &Settings) -> Self {
+                Self {
+                    $($table: $Table {
+                        $($name: Typed::typed(
+                            settings.value(concat!(stringify!($table), ".", stringify!($name)))
+                        ),)+
+                    },)+
+                    tokens: settings.tokens.clone(),
+                }
+            }
+        }
+
+        /// Name and document of each table.
+        pub(super) const TABLES: &[(&str, &[&str])] = &[$((stringify!($table), &[$($table_doc),+]),)+];
+
+        const FIELDS: &[Field] = &[$($(Field {
+            table: stringify!($table),
+            name: stringify!($name),
+            doc: &[$($doc),+],
+            kind: $kind,
+            fallback: $fallback,
+            variable: variable!($($variable)?),
+        },)+)+];
+    };
+}
+
+/// Every field, table by table.
+pub fn fields() -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter()
+}
+
+const fn number(default: usize) -> Fallback {
+    Fallback::Integer(default as u64)
+}
+
+const fn range(unit: Unit, min: u64, max: u64) -> Kind {
+    Kind::Integer { unit, min, max }
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+tables! {
+    /// Where the server listens, where its data lies and how it speaks.
+    server: Server {
+        /// Directory of the log and of all that is derived from it.
+        data: PathBuf, Kind::Path, Fallback::Text("./gesta-data"), "GESTA_DATA";
+        /// Address of the HTTP listener. Without tokens it must be a loopback address.
+        listen: SocketAddr, Kind::Address, Fallback::Text("127.0.0.1:7070"), "GESTA_LISTEN";
+        /// Name of the log, fixed at its first start; empty means that a new log names itself.
+        origin: Option<String>, Kind::Origin, Fallback::Text(""), "GESTA_ORIGIN";
+        /// Form of the server's own log lines on standard error.
+        log_format: LogFormat, Kind::Choice(&["text", "json"]), Fallback::Text("text");
+        /// Web origins whose pages may call this server.
+        cors_origins: Vec<String>, Kind::WebOrigins, Fallback::EmptyList;
+        /// Threads that serve sockets; 0 means one for each core.
+        worker_threads: usize, range(Unit::Count, 0, 1024), Fallback::Integer(0);
+    }
+    /// How records are gathered, written and synced.
+    log: Log {
+        /// Size at which a segment is sealed and the next one begins.
+        segment_bytes: u64, range(Unit::Bytes, 64 * KIB, 64 * GIB), Fallback::Integer(limits::SEGMENT_BYTES);
+        /// Most records that wait for the sequencer.
+        queue_records_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::QUEUE_RECORDS_MAX);
+        /// Most records that one sync makes durable.
+        batch_records_max: usize, range(Unit::Count, 1, 65_536), number(limits::BATCH_RECORDS_MAX);
+        /// Most bytes that one sync makes durable.
+        batch_bytes_max: usize, range(Unit::Bytes, 64 * KIB, 900 * KIB), number(limits::BATCH_BYTES_MAX);
+        /// Whether the active segment is filled with zeroes ahead of the writer, which makes syncs faster.
+        fill_ahead: bool, Kind::Switch, Fallback::Switch(true);
+        /// Farthest that the filler runs ahead of the writer.
+        fill_ahead_bytes_max: u64, range(Unit::Bytes, 4 * KIB, GIB), Fallback::Integer(limits::FILL_AHEAD_BYTES_MAX);
+        /// Most zeroes that the filler writes and syncs at once.
+        fill_piece_bytes_max: usize, range(Unit::Bytes, 4 * KIB, 16 * MIB), number(limits::FILL_PIECE_BYTES_MAX);
+        /// Time without an append after which the frontier is written.
+        frontier_idle_ms: u64, range(Unit::Milliseconds, 1, 60_000), Fallback::Integer(limits::FRONTIER_IDLE_MS);
+    }
+    /// How followers are served.
+    tail: Tail {
+        /// Most followers at once.
+        followers_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::FOLLOWERS_MAX);
+        /// Longest time in which a follower takes no byte although some wait.
+        reader_idle_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::READER_IDLE_SECONDS_MAX);
+        /// Delay before a client reconnects, before jitter.
+        retry_ms: u64, range(Unit::Milliseconds, 1, 600_000), Fallback::Integer(limits::RETRY_MS);
+        /// Largest piece of history that one follower reads at once.
+        chunk_bytes: usize, range(Unit::Bytes, 64 * KIB, 16 * MIB), number(limits::TAIL_CHUNK_BYTES);
+        /// Piece of history that a follower reads while the budget is spent.
+        chunk_small_bytes: usize, range(Unit::Bytes, 4 * KIB, MIB), number(limits::TAIL_CHUNK_SMALL_BYTES);
+        /// Memory for the pieces of history of all followers together.
+        budget_bytes: usize, range(Unit::Bytes, 64 * KIB, 64 * GIB), number(limits::TAIL_BUDGET_BYTES);
+        /// Newest durable bytes that are kept in memory for followers at the head.
+        live_bytes: usize, range(Unit::Bytes, MIB, 16 * GIB), number(limits::TAIL_LIVE_BYTES);
+        /// Longest silence of a tail.
+        heartbeat_seconds: u64, range(Unit::Seconds, 1, 15), Fallback::Integer(limits::HEARTBEAT_SECONDS);
+        /// Longest time for which a filtered tail skips records before it sends a cursor.
+        cursor_ms: u64, range(Unit::Milliseconds, 10, 1000), Fallback::Integer(limits::CURSOR_MS);
+        /// Shortest time between two wake-ups of the followers under load.
+        fanout_interval_us: u64, range(Unit::Microseconds, 0, 100_000), Fallback::Integer(limits::FANOUT_INTERVAL_US);
+    }
+    /// What one request or connection may take.
+    limits: Limits {
+        /// Largest request body outside the blob routes.
+        body_bytes_max: usize, range(Unit::Bytes, KIB, 64 * MIB), number(limits::BODY_BYTES_MAX);
+        /// Longest time for a request body to arrive.
+        body_read_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::BODY_READ_SECONDS_MAX);
+        /// Largest sum of a request's header names and values.
+        header_bytes_max: usize, range(Unit::Bytes, 8 * KIB, MIB), number(limits::HEADER_BYTES_MAX);
+        /// Longest time for a request head to arrive.
+        header_read_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::HEADER_READ_SECONDS_MAX);
+        /// Most sockets that are open at once.
+        connections_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::CONNECTIONS_MAX);
+        /// Longest time from the signal to the end of the process.
+        shutdown_seconds_max: u64, range(Unit::Seconds, 1, 600), Fallback::Integer(limits::SHUTDOWN_SECONDS_MAX);
+        /// Most envelopes in one page of `GET /events`.
+        events_page_max: usize, range(Unit::Count, 1, 2000), number(limits::EVENTS_PAGE_MAX);
+        /// Envelopes in one page of `GET /events` where the request names no limit.
+        events_page_default: usize, range(Unit::Count, 1, 2000), number(limits::EVENTS_PAGE_DEFAULT);
+    }
+    /// Who may call; the tokens themselves are the entries of `[[auth.tokens]]`.
+    auth: Auth {
+        /// Most tail tickets that are held in memory.
+        tickets_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::TICKETS_MAX);
+        /// Time within which a tail ticket is first used.
+        ticket_seconds_max: u64, range(Unit::Seconds, 1, 60), Fallback::Integer(limits::TICKET_SECONDS_MAX);
+        /// Time for which a used ticket waits for its client to reconnect.
+        ticket_reconnect_seconds_max: u64, range(Unit::Seconds, 1, 86_400),
+            Fallback::Integer(limits::TICKET_RECONNECT_SECONDS_MAX);
+    }
+    /// Content that is too large for a record.
+    blobs: Blobs {
+        /// Largest blob.
+        blob_bytes_max: u64, range(Unit::Bytes, KIB, 64 * GIB), Fallback::Integer(limits::BLOB_BYTES_MAX);
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_settings(&Settings::defaults())
+    }
+}
+
+/// How the server writes its own log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The Rust type of a field. The value has passed its field's check, so what does not fit is a defect of the table.
+trait Typed {
+    fn typed(value: &Value) -> Self;
+}
+
+const MISFIT: &str = "a checked value fits the type of its field";
+
+impl Typed for u64 {
+    fn typed(value: &Value) -> Self {
+        if let Value::Integer(number) = value { *number } else { unreachable!("{MISFIT}") }
+    }
+}
+
+impl Typed for usize {
+    fn typed(value: &Value) -> Self {
+        usize::try_from(u64::typed(value)).expect(MISFIT)
+    }
+}
+
+impl Typed for bool {
+    fn typed(value: &Value) -> Self {
+        if let Value::Switch(switch) = value { *switch } else { unreachable!("{MISFIT}") }
+    }
+}
+
+impl Typed for String {
+    fn typed(value: &Value) -> Self {
+        if let Value::Text(text) = value { text.clone() } else { unreachable!("{MISFIT}") }
+    }
+}
+
+impl Typed for Vec<String> {
+    fn typed(value: &Value) -> Self {
+        if let Value::List(list) = value { list.clone() } else { unreachable!("{MISFIT}") }
+    }
+}
+
+impl Typed for Option<String> {
+    fn typed(value: &Value) -> Self {
+        Some(String::typed(value)).filter(|text| !text.is_empty())
+    }
+}
+
+impl Typed for PathBuf {
+    fn typed(value: &Value) -> Self {
+        String::typed(value).into()
+    }
+}
+
+impl Typed for SocketAddr {
+    fn typed(value: &Value) -> Self {
+        String::typed(value).parse().expect(MISFIT)
+    }
+}
+
+impl Typed for LogFormat {
+    fn typed(value: &Value) -> Self {
+        match String::typed(value).as_str() {
+            "text" => Self::Text,
+            "json" => Self::Json,
+            other => unreachable!("{MISFIT}: {other}"),
+        }
+    }
+}
