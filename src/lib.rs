@@ -4,3 +4,4 @@ pub mod keys;
 pub mod auth;
 pub mod config;
 pub mod limits;
+pub mod problem;

@@ -1,0 +1,233 @@
+//! Every reason code that a client may meet, with its status, cause and remedy. The order is that of a request's way
+//! through the server. Codes are stable: one may be added, none renamed.
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Which part of the system refused or failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    Ingress,
+    Policy,
+    Log,
+    Worker,
+    Adapter,
+}
+
+/// One row of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Entry {
+    /// Stable, UPPER_SNAKE.
+    pub reason_code: &'static str,
+    /// The usual HTTP status; the cause says where another is used.
+    pub status: u16,
+    pub title: &'static str,
+    pub cause: &'static str,
+    pub remedy: &'static str,
+    /// Whether the same request may succeed later, unchanged.
+    pub retriable: bool,
+    pub source: Source,
+}
+
+macro_rules! catalogue {
+    ($($code:ident $name:literal $status:literal $source:ident $retriable:literal
+        $title:literal, $cause:literal, $remedy:literal;)+) => {
+        /// Why a request was refused or failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ReasonCode {
+            $($code,)+
+        }
+
+        impl ReasonCode {
+            /// Every code, in the order of the catalogue.
+            pub const ALL: &[Self] = &[$(Self::$code,)+];
+
+            /// The row of this code.
+            pub const fn entry(self) -> &'static Entry {
+                match self {
+                    $(Self::$code => &Entry {
+                        reason_code: $name,
+                        status: $status,
+                        title: $title,
+                        cause: $cause,
+                        remedy: $remedy,
+                        retriable: $retriable,
+                        source: Source::$source,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+impl ReasonCode {
+    /// The code as clients see it.
+    pub const fn name(self) -> &'static str {
+        self.entry().reason_code
+    }
+
+    /// The usual status.
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.entry().status).expect("the catalogue holds valid statuses")
+    }
+}
+
+catalogue! {
+    NotFound "NOT_FOUND" 404 Ingress false
+        "No such route or resource",
+        "The path names nothing that this server has.",
+        "Check the path; `GET /` lists what there is.";
+    MethodNotAllowed "METHOD_NOT_ALLOWED" 405 Ingress false
+        "Method not allowed",
+        "The route exists, but not for this method.",
+        "Use a method that the `Allow` header names.";
+    UnsupportedMediaType "UNSUPPORTED_MEDIA_TYPE" 415 Ingress false
+        "Unsupported media type",
+        "A POST with a body needs `Content-Type: application/json`.",
+        "Send JSON and say so in the header.";
+    RequestTimeout "REQUEST_TIMEOUT" 408 Ingress true
+        "The request took too long to arrive",
+        "The body did not arrive within `limits.body_read_seconds_max`. Nothing was appended.",
+        "Send the request again, faster, or put large content as a blob.";
+    HeadersTooLarge "HEADERS_TOO_LARGE" 431 Ingress false
+        "Request headers too large",
+        "The names and values of the request's headers exceed `limits.header_bytes_max` together.",
+        "Send fewer or shorter headers.";
+    NotLoopbackHost "NOT_LOOPBACK_HOST" 403 Ingress false
+        "Host is not a loopback name",
+        "The server runs without tokens, on loopback only, and the Host header names another machine: a page of a \
+         foreign site may be calling (DNS rebinding).",
+        "Call it as 127.0.0.1, [::1] or localhost, or configure tokens.";
+    MissingToken "MISSING_TOKEN" 401 Ingress false
+        "No token",
+        "The request has neither `Authorization: Bearer` nor `X-API-Key`.",
+        "Send a token; `gesta token new` makes one.";
+    BadToken "BAD_TOKEN" 401 Ingress false
+        "Unknown token",
+        "The token or ticket is malformed, expired or not known here.",
+        "Check the token; its SHA-256 must stand under [[auth.tokens]]. A ticket is used within 60 s of its making.";
+    Forbidden "FORBIDDEN" 403 Ingress false
+        "Not permitted",
+        "The token lacks the role or the stream that this request needs.",
+        "Use a token that has them, or add them to this one's entry.";
+    ActorForbidden "ACTOR_FORBIDDEN" 403 Ingress false
+        "Not permitted for this actor",
+        "The token may not act for the actor that the request names.",
+        "Name an actor that the token's `actors` patterns cover.";
+    TicketsFull "TICKETS_FULL" 503 Ingress true
+        "Too many tail tickets",
+        "As many tickets are in use as `auth.tickets_max` allows.",
+        "Wait, or close tails that are no longer watched.";
+    BodyTooLarge "BODY_TOO_LARGE" 413 Ingress false
+        "Body, blob or record too large",
+        "The body exceeds its limit, or the record would exceed 65,000 bytes even with its large members as blobs. \
+         Nothing was appended.",
+        "Put the content with `PUT /api/blob/sha256/{hex}` and refer to it as \
+         `{\"$blob\": \"sha256:…\", \"size_bytes\": n, \"media_type\": \"…\"}`.";
+    InvalidJson "INVALID_JSON" 400 Ingress false
+        "Not strict JSON",
+        "The body is not JSON, repeats a key, holds a number that no double stands for exactly, a lone surrogate, or \
+         is nested deeper than 64.",
+        "Correct what the pointer names; send numbers out of range as text.";
+    InvalidInput "INVALID_INPUT" 400 Ingress false
+        "Wrong shape",
+        "A field or parameter is missing, unknown, of the wrong type or out of its range.",
+        "Correct what the pointer or the detail names.";
+    UnsupportedInterfaceVersion "UNSUPPORTED_INTERFACE_VERSION" 400 Ingress false
+        "Unsupported interface version",
+        "`interface_version` is missing or not 2.",
+        "Send `\"interface_version\": 2`.";
+    IdempotencyKeyMismatch "IDEMPOTENCY_KEY_MISMATCH" 400 Ingress false
+        "Idempotency-Key differs from the correlation id",
+        "The header `Idempotency-Key` is there and does not equal `correlation_id`, which is the key here.",
+        "Leave the header out, or send the correlation id in it.";
+    SecretsPresent "SECRETS_PRESENT" 400 Ingress false
+        "A secret in the content",
+        "A key such as `password`, `api_key` or `token` holds text. The log is for ever, so nothing was stored; the \
+         value was neither echoed nor logged.",
+        "Remove the value and treat it as exposed if it was real; send a reference to a vault instead.";
+    InvalidParent "INVALID_PARENT" 400 Ingress false
+        "Invalid parent turn",
+        "`parent_turn_id` is unknown in the thread, equals the turn, or closes a cycle.",
+        "Name an earlier turn of the same thread, or null.";
+    RefNotFound "REF_NOT_FOUND" 400 Ingress false
+        "Reference not found",
+        "A declared reference resolves to nothing in this stream.",
+        "Refer to a correlation id or turn that has been acknowledged.";
+    CrossThreadRef "CROSS_THREAD_REF" 400 Ingress false
+        "Reference into another thread",
+        "A declared reference resolves only in another thread of the stream.",
+        "Refer within the thread.";
+    MaxRefsExceeded "MAX_REFS_EXCEEDED" 400 Ingress false
+        "Too many references",
+        "There are more declared references than `context.max_refs`.",
+        "Declare fewer.";
+    EmptyRefsDenied "EMPTY_REFS_DENIED" 400 Ingress false
+        "No references",
+        "The context configuration demands declared references, and there are none.",
+        "Declare at least one.";
+    CorrelationIdReused "CORRELATION_ID_REUSED" 409 Ingress false
+        "Correlation id already used",
+        "Another request with this correlation id is in the stream, at `index`. Nothing was appended.",
+        "Choose a new correlation id for a new request.";
+    BlobNotFound "BLOB_NOT_FOUND" 404 Ingress false
+        "Blob not found",
+        "No blob of this digest is here, or none that a record in a stream of yours names. Where an intent refers to \
+         it, the status is 400 and nothing was appended.",
+        "Put it first with `PUT /api/blob/sha256/{hex}`.";
+    BlobDigestMismatch "BLOB_DIGEST_MISMATCH" 400 Ingress false
+        "Content differs from its digest",
+        "The SHA-256 of the bytes that arrived is not the one in the path. Nothing was stored.",
+        "Compute the digest of the content that is sent, and send it whole.";
+    IndexNotFound "INDEX_NOT_FOUND" 404 Log false
+        "No record at this index",
+        "The index is not below the head, or not in a stream that the caller may read.",
+        "`GET /status` says where the head is.";
+    IndexNotApplied "INDEX_NOT_APPLIED" 503 Log true
+        "Not applied yet",
+        "The projections have not reached `min_index` within the time that a request waits.",
+        "Ask again.";
+    NoSnapshot "NO_SNAPSHOT" 404 Log false
+        "No snapshot",
+        "There is no snapshot at this length.",
+        "Ask for the head, or for a length that has one.";
+    QueueFull "QUEUE_FULL" 503 Log true
+        "Queue full",
+        "As many records wait for the disk as `log.queue_records_max` allows. Nothing was appended.",
+        "Send it again after Retry-After, with the same correlation id.";
+    Draining "DRAINING" 503 Log true
+        "Shutting down",
+        "The server takes no new requests because it is being stopped. Nothing was appended.",
+        "Send it again after Retry-After; a restarted server takes it.";
+    Recovering "RECOVERING" 503 Log true
+        "Starting",
+        "The server is still recovering its log. Nothing was appended.",
+        "Wait until `GET /readyz` answers 200.";
+    DiskFull "DISK_FULL" 503 Log true
+        "Disk full",
+        "There is no space for new records. Reads and tails go on. Nothing was appended.",
+        "Make space on the volume of `server.data`; appends go on by themselves.";
+    DeciderLagging "DECIDER_LAGGING" 503 Policy true
+        "Decisions are behind",
+        "More intents wait for a decision than are allowed. Nothing was appended.",
+        "Send it again after Retry-After.";
+    RateLimited "RATE_LIMITED" 429 Ingress true
+        "Too many requests",
+        "The token or stream has used up its rate. Nothing was appended.",
+        "Send it again after Retry-After.";
+    LogDamaged "LOG_DAMAGED" 500 Log false
+        "A record is damaged",
+        "Stored bytes fail their checksum. They are not served, and nothing is skipped.",
+        "Stop the server, look with `gesta inspect`, and restore a backup or use `gesta salvage`.";
+    OutcomeUnknown "OUTCOME_UNKNOWN" 500 Log true
+        "Outcome unknown",
+        "The server cannot tell whether the record became durable, because the disk failed or the process is ending.",
+        "Send it again with the same correlation id: if it was stored, the answer says so, and nothing is stored \
+         twice.";
+    Internal "INTERNAL" 500 Ingress false
+        "A defect of the server",
+        "The request ran into a defect. Nothing that was acknowledged is affected.",
+        "Report it with the correlation id, under which the server's log has the cause.";
+}
