@@ -1,4 +1,160 @@
+//! Who calls, and what they may do.
+//!
+//! With tokens configured, every request names one, as `Authorization: Bearer` or `X-API-Key`; it is known by its
+//! SHA-256 alone. Without tokens the server listens on loopback only, every caller is the principal `local` with all
+//! roles, and the Host header must be a loopback name. One request costs at most one SHA-256 and one look-up.
+
 mod access;
+mod caller;
+mod host;
+mod principal;
+mod ticket;
 mod token;
-pub use access::*;
-pub use token::*;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+
+pub use access::{Patterns, Role, Roles};
+pub use caller::{__path_tail_ticket, Caller, NewTicket, tail_ticket};
+pub use host::names_loopback;
+pub use principal::Principal;
+pub use ticket::{TicketBounds, TicketUse, Tickets};
+pub use token::{Token, TokenDigest, random};
+
+use crate::problem::{Problem, ReasonCode};
+
+/// Longest token or ticket that is hashed, in bytes; ours have 70.
+const SECRET_BYTES_MAX: usize = 1024;
+
+/// The server would be open to the network without asking anyone who they are.
+#[derive(Debug, thiserror::Error)]
+#[error("NON_LOOPBACK_WITHOUT_TOKEN: {listen} is reachable from other machines, and no token is configured")]
+pub struct NonLoopbackWithoutToken {
+    pub listen: SocketAddr,
+}
+
+impl NonLoopbackWithoutToken {
+    /// What the user does next.
+    pub const HINT: &str = "make a token with `gesta token new --name NAME --roles intent.write,log.read` and put what it prints into \
+         the file of --config, or listen on 127.0.0.1";
+}
+
+/// The configured tokens and the tickets in use. Shared by all requests; only the tickets change.
+#[derive(Debug)]
+pub struct Auth {
+    mode: Mode,
+    tickets: Arc<Tickets>,
+}
+
+#[derive(Debug)]
+enum Mode {
+    /// No token is configured and the listener is on loopback.
+    Local(Arc<Principal>),
+    /// By the beginning of the digest; the whole is compared in constant time.
+    Tokens(HashMap<[u8; 8], Vec<(TokenDigest, Arc<Principal>)>>),
+}
+
+impl Auth {
+    /// # Errors
+    /// There is no token and `listen` is not a loopback address.
+    pub fn new(
+        tokens: &[Token],
+        listen: SocketAddr,
+        bounds: TicketBounds,
+    ) -> Result<Self, NonLoopbackWithoutToken> {
+        let mode = if !tokens.is_empty() {
+            let mut known: HashMap<_, Vec<_>> = HashMap::with_capacity(tokens.len());
+            for token in tokens {
+                let principal = Arc::new(Principal::of_token(token));
+                known.entry(token.digest.bucket()).or_default().push((token.digest, principal));
+            }
+            Mode::Tokens(known)
+        } else if listen.ip().to_canonical().is_loopback() {
+            Mode::Local(Arc::new(Principal::local()))
+        } else {
+            return Err(NonLoopbackWithoutToken { listen });
+        };
+        Ok(Self { mode, tickets: Arc::new(Tickets::new(bounds)) })
+    }
+
+    /// Whether the Host header must be a loopback name, because nothing else keeps a foreign page out.
+    pub fn demands_loopback_host(&self) -> bool {
+        matches!(self.mode, Mode::Local(_))
+    }
+
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// `MISSING_TOKEN`, `BAD_TOKEN`.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+        match &self.mode {
+            Mode::Local(principal) => Ok(Arc::clone(principal)),
+            Mode::Tokens(known) => {
+                let secret = presented(headers)?;
+                let digest = digest(secret)?;
+                let candidates = known.get(&digest.bucket()).map(Vec::as_slice).unwrap_or_default();
+                candidates
+                    .iter()
+                    .find(|(known, _)| *known == digest)
+                    .map(|(_, principal)| Arc::clone(principal))
+                    .ok_or_else(|| Problem::new(ReasonCode::BadToken))
+            }
+        }
+    }
+
+    /// The caller of a tail, who may be a browser's EventSource, which sends no headers and has a ticket instead. The
+    /// returned use, if any, lives as long as the connection, which ends when the use is superseded.
+    ///
+    /// # Errors
+    /// `MISSING_TOKEN`, `BAD_TOKEN`.
+    pub fn authenticate_tail(
+        &self,
+        headers: &HeaderMap,
+        ticket: Option<&str>,
+    ) -> Result<(Arc<Principal>, Option<TicketUse>), Problem> {
+        let used = ticket.and_then(|ticket| self.tickets.redeem(digest(ticket.as_bytes()).ok()?));
+        match (used, ticket) {
+            (Some(used), _) => Ok((Arc::clone(used.principal()), Some(used))),
+            // A ticket does not survive a restart; where no token is asked for, nor is a ticket.
+            (None, Some(_)) if !self.demands_loopback_host() && !presents_token(headers) => {
+                Err(Problem::new(ReasonCode::BadToken)
+                    .detail("The ticket is unknown or expired; ask for a new one."))
+            }
+            (None, _) => self.authenticate(headers).map(|principal| (principal, None)),
+        }
+    }
+}
+
+fn digest(secret: &[u8]) -> Result<TokenDigest, Problem> {
+    if secret.len() > SECRET_BYTES_MAX {
+        return Err(Problem::new(ReasonCode::BadToken));
+    }
+    Ok(TokenDigest::of(secret))
+}
+
+fn presents_token(headers: &HeaderMap) -> bool {
+    headers.contains_key(AUTHORIZATION) || headers.contains_key("x-api-key")
+}
+
+fn presented(headers: &HeaderMap) -> Result<&[u8], Problem> {
+    if let Some(value) = headers.get(AUTHORIZATION) {
+        let (scheme, secret) =
+            value.as_bytes().split_at_checked("Bearer ".len()).ok_or(Problem::new(ReasonCode::BadToken))?;
+        return if scheme.eq_ignore_ascii_case(b"Bearer ") {
+            Ok(secret.trim_ascii())
+        } else {
+            Err(Problem::new(ReasonCode::BadToken))
+        };
+    }
+    match headers.get("x-api-key") {
+        Some(value) => Ok(value.as_bytes()),
+        None => Err(Problem::new(ReasonCode::MissingToken)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

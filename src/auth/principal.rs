@@ -1,0 +1,114 @@
+//! An authenticated caller and the questions that routes ask about them.
+
+use super::access::{Patterns, Role, Roles};
+use super::token::{Token, TokenDigest};
+use crate::problem::{Problem, ReasonCode};
+
+/// The stream of CONTROL records, which no pattern covers.
+const SYSTEM_STREAM: &str = "_system";
+
+/// Who calls. An intent records the name and the roles.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    pub name: String,
+    pub roles: Roles,
+    pub streams: Patterns,
+    pub actors: Patterns,
+    digest: Option<TokenDigest>,
+}
+
+impl Principal {
+    /// The caller of a server without tokens: all roles, streams and actors.
+    pub(super) fn local() -> Self {
+        Self {
+            name: "local".to_owned(),
+            roles: Roles::all(),
+            streams: Patterns::any(),
+            actors: Patterns::any(),
+            digest: None,
+        }
+    }
+
+    pub(super) fn of_token(token: &Token) -> Self {
+        Self {
+            name: token.name.clone(),
+            roles: token.roles,
+            streams: token.streams.clone(),
+            actors: token.actors.clone(),
+            digest: Some(token.digest),
+        }
+    }
+
+    /// How logs name the caller: `token:` and six hex digits, or `local`.
+    pub fn identity(&self) -> String {
+        self.digest.map_or_else(|| "local".to_owned(), |digest| format!("token:{}", digest.short()))
+    }
+
+    /// # Errors
+    /// `FORBIDDEN` without the role.
+    pub fn require(&self, role: Role) -> Result<(), Problem> {
+        if self.roles.allow(role) {
+            Ok(())
+        } else {
+            Err(Problem::new(ReasonCode::Forbidden).detail(format!("This needs the role {role}.")))
+        }
+    }
+
+    /// Whether records of the stream may be shown. `_system` is for auditors, operators and admins, whatever the
+    /// patterns; other streams need `log.read` and a pattern.
+    pub fn may_read_stream(&self, stream: &str) -> bool {
+        if stream == SYSTEM_STREAM {
+            return [Role::Auditor, Role::Operator, Role::Admin].iter().any(|role| self.roles.allow(*role));
+        }
+        self.roles.allow(Role::LogRead) && self.streams.matches(stream)
+    }
+
+    /// Whether the whole log may be shown, every stream of it: what an unfiltered tail needs.
+    pub fn may_read_all(&self) -> bool {
+        self.roles.allow(Role::Auditor) && self.streams.match_all()
+    }
+
+    /// Whether intents may be appended to the stream; never to `_system`.
+    pub fn may_write_stream(&self, stream: &str) -> bool {
+        stream != SYSTEM_STREAM && self.roles.allow(Role::IntentWrite) && self.streams.matches(stream)
+    }
+
+    pub fn may_act_for(&self, actor: &str) -> bool {
+        self.actors.matches(actor)
+    }
+
+    /// # Errors
+    /// `FORBIDDEN`; it does not tell whether the stream exists.
+    pub fn require_read(&self, stream: &str) -> Result<(), Problem> {
+        self.require(Role::LogRead)?;
+        if self.may_read_stream(stream) { Ok(()) } else { Err(forbidden_stream(stream)) }
+    }
+
+    /// # Errors
+    /// `FORBIDDEN` without the auditor's role on all streams.
+    pub fn require_read_all(&self) -> Result<(), Problem> {
+        if self.may_read_all() {
+            return Ok(());
+        }
+        Err(Problem::new(ReasonCode::Forbidden).detail(
+            "The whole log needs the role auditor on all streams; name a stream with stream_id to read that alone.",
+        ))
+    }
+
+    /// # Errors
+    /// `FORBIDDEN` for the role or the stream, `ACTOR_FORBIDDEN` for the actor.
+    pub fn require_write(&self, stream: &str, actor: &str) -> Result<(), Problem> {
+        self.require(Role::IntentWrite)?;
+        if !self.may_write_stream(stream) {
+            return Err(forbidden_stream(stream));
+        }
+        if !self.may_act_for(actor) {
+            return Err(Problem::new(ReasonCode::ActorForbidden));
+        }
+        Ok(())
+    }
+}
+
+fn forbidden_stream(stream: &str) -> Problem {
+    Problem::new(ReasonCode::Forbidden).detail(format!("The token does not cover the stream {stream}."))
+}

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use axum::http::HeaderValue;
+
+use super::*;
+
+const BOUNDS: TicketBounds = TicketBounds {
+    tickets_max: 8,
+    first_use_max: Duration::from_secs(60),
+    reconnect_max: Duration::from_secs(600),
+};
+
+fn loopback() -> SocketAddr {
+    "127.0.0.1:7070".parse().unwrap()
+}
+
+fn token(name: &str, roles: &[Role], streams: &[&str], actors: &[&str]) -> Token {
+    Token {
+        name: name.to_owned(),
+        digest: TokenDigest::of(format!("secret-{name}").as_bytes()),
+        roles: roles.iter().copied().collect(),
+        streams: Patterns::parse(streams.iter().copied()).unwrap(),
+        actors: Patterns::parse(actors.iter().copied()).unwrap(),
+    }
+}
+
+fn auth() -> Auth {
+    let tokens = [
+        token("writer", &[Role::IntentWrite], &["default"], &["agent-*"]),
+        token("reader", &[Role::LogRead], &["default", "team-*"], &["*"]),
+        token("auditor", &[Role::Auditor], &["*"], &["*"]),
+        token("narrow-auditor", &[Role::Auditor], &["default"], &["*"]),
+        token("operator", &[Role::Operator], &["*"], &["*"]),
+    ];
+    Auth::new(&tokens, loopback(), BOUNDS).unwrap()
+}
+
+fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+    list.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap())).collect()
+}
+
+fn caller(name: &str) -> Arc<Principal> {
+    auth().authenticate(&headers(&[("x-api-key", &format!("secret-{name}"))])).unwrap()
+}
+
+#[track_caller]
+fn check_refused(list: &[(&'static str, &str)], code: ReasonCode) {
+    assert_eq!(auth().authenticate(&headers(list)).unwrap_err().code(), code, "{list:?}");
+}
+
+#[test]
+fn a_token_is_taken_from_either_header() {
+    for list in [
+        [("authorization", "Bearer secret-reader")],
+        [("authorization", "bearer  secret-reader")],
+        [("x-api-key", "secret-reader")],
+    ] {
+        let principal = auth().authenticate(&headers(&list)).unwrap();
+        assert_eq!(principal.name, "reader");
+        assert_eq!(principal.identity(), format!("token:{}", TokenDigest::of(b"secret-reader").short()));
+    }
+}
+
+#[test]
+fn a_missing_and_a_bad_token_are_told_apart() {
+    check_refused(&[], ReasonCode::MissingToken);
+    check_refused(&[("authorization", "Bearer wrong")], ReasonCode::BadToken);
+    check_refused(&[("authorization", "Bearer")], ReasonCode::BadToken);
+    check_refused(&[("authorization", "Basic secret-reader")], ReasonCode::BadToken);
+    check_refused(&[("x-api-key", "")], ReasonCode::BadToken);
+    check_refused(&[("x-api-key", &"x".repeat(2000))], ReasonCode::BadToken);
+    check_refused(&[("authorization", "Bearer no"), ("x-api-key", "secret-reader")], ReasonCode::BadToken);
+}
+
+/// What each token may do: require(intent.write), require(log.read), read default, read team-a, read other, read
+/// _system, read all, write default.
+#[test]
+fn the_table_of_tokens_and_rights_holds() {
+    let table = [
+        ("writer", [true, false, false, false, false, false, false, true]),
+        ("reader", [false, true, true, true, false, false, false, false]),
+        ("auditor", [false, true, true, true, true, true, true, false]),
+        ("narrow-auditor", [false, true, true, false, false, true, false, false]),
+        ("operator", [false, false, false, false, false, true, false, false]),
+    ];
+    for (name, expected) in table {
+        let principal = caller(name);
+        let rights = [
+            principal.require(Role::IntentWrite).is_ok(),
+            principal.require(Role::LogRead).is_ok(),
+            principal.may_read_stream("default"),
+            principal.may_read_stream("team-a"),
+            principal.may_read_stream("other"),
+            principal.may_read_stream("_system"),
+            principal.may_read_all(),
+            principal.may_write_stream("default"),
+        ];
+        assert_eq!(rights, expected, "{name}");
+    }
+}
+
+#[test]
+fn a_write_is_refused_for_role_stream_and_actor_by_name() {
+    let refused = |name: &str, stream: &str, actor: &str| {
+        caller(name).require_write(stream, actor).err().map(|problem| problem.code())
+    };
+    assert_eq!(refused("writer", "default", "agent-7"), None);
+    assert_eq!(refused("writer", "default", "boss"), Some(ReasonCode::ActorForbidden));
+    assert_eq!(refused("writer", "other", "agent-7"), Some(ReasonCode::Forbidden));
+    assert_eq!(refused("reader", "default", "agent-7"), Some(ReasonCode::Forbidden));
+    assert!(!Principal::local().may_write_stream("_system"), "CONTROL records have authors of their own");
+}
+
+#[test]
+fn without_tokens_loopback_is_local_and_any_other_address_is_refused() {
+    for listen in ["127.0.0.1:0", "127.1.2.3:1", "[::1]:7070"] {
+        let auth = Auth::new(&[], listen.parse().unwrap(), BOUNDS).unwrap();
+        let local = auth.authenticate(&HeaderMap::new()).unwrap();
+        assert!(auth.demands_loopback_host() && local.may_read_all() && local.identity() == "local");
+    }
+    for listen in ["0.0.0.0:7070", "[::]:7070", "192.168.1.2:7070"] {
+        let refused = Auth::new(&[], listen.parse().unwrap(), BOUNDS).unwrap_err();
+        assert!(refused.to_string().starts_with("NON_LOOPBACK_WITHOUT_TOKEN"), "{refused}");
+        let tokens = [token("reader", &[Role::LogRead], &["*"], &["*"])];
+        assert!(!Auth::new(&tokens, listen.parse().unwrap(), BOUNDS).unwrap().demands_loopback_host());
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_stands_for_its_token_on_a_tail_and_nowhere_else() {
+    let auth = auth();
+    let ticket = auth.tickets.issue(caller("reader")).unwrap();
+    let (principal, used) = auth.authenticate_tail(&HeaderMap::new(), Some(&ticket)).unwrap();
+    assert!(principal.name == "reader" && used.is_some());
+    let bearer = headers(&[("authorization", &format!("Bearer {ticket}"))]);
+    assert_eq!(auth.authenticate(&bearer).unwrap_err().code(), ReasonCode::BadToken);
+    let refused = |ticket| auth.authenticate_tail(&HeaderMap::new(), ticket).unwrap_err().code();
+    assert_eq!(refused(Some("ticket_0")), ReasonCode::BadToken);
+    assert_eq!(refused(None), ReasonCode::MissingToken);
+    let with_token = headers(&[("x-api-key", "secret-auditor")]);
+    assert_eq!(auth.authenticate_tail(&with_token, Some("old")).unwrap().0.name, "auditor");
+}
+
+#[tokio::test]
+async fn without_tokens_a_ticket_from_before_a_restart_does_no_harm() {
+    let auth = Auth::new(&[], loopback(), BOUNDS).unwrap();
+    let (principal, used) = auth.authenticate_tail(&HeaderMap::new(), Some("ticket_old")).unwrap();
+    assert!(principal.name == "local" && used.is_none());
+}
