@@ -3,5 +3,6 @@
 pub mod keys;
 pub mod auth;
 pub mod config;
+pub mod exchange;
 pub mod limits;
 pub mod problem;
