@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 pub use error::ConfigError;
 pub use field::{Fallback, Field, Kind, Unit, Value};
+pub(crate) use file::is_token_name;
 pub use print::{json, toml};
 pub use tables::{Auth, Blobs, Config, Limits, Log, LogFormat, Server, Tail, fields};
 
@@ -137,13 +138,12 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
 }
 
 /// Pairs of fields of which the first must not exceed the second.
-const AT_MOST: [(&str, &str); 6] = [
+const AT_MOST: [(&str, &str); 5] = [
     ("limits.events_page_default", "limits.events_page_max"),
     ("log.batch_records_max", "log.queue_records_max"),
     ("log.fill_piece_bytes_max", "log.fill_ahead_bytes_max"),
     ("tail.chunk_small_bytes", "tail.chunk_bytes"),
     ("tail.chunk_bytes", "tail.budget_bytes"),
-    ("tail.followers_max", "limits.connections_max"),
 ];
 
 fn check_relations(settings: &Settings) -> Result<(), ConfigError> {
@@ -154,8 +154,8 @@ fn check_relations(settings: &Settings) -> Result<(), ConfigError> {
         };
         if low > high {
             return Err(ConfigError::Relation {
-                small: (small, *low, settings.source(small).clone()),
-                large: (large, *high, settings.source(large).clone()),
+                small: Box::new((small, *low, settings.source(small).clone())),
+                large: Box::new((large, *high, settings.source(large).clone())),
             });
         }
     }

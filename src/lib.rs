@@ -2,6 +2,7 @@
 
 pub mod keys;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod exchange;
 pub mod limits;

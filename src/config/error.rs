@@ -21,7 +21,7 @@ pub enum ConfigError {
     #[error("{place}: `{key}` is missing")]
     Missing { place: Source, key: &'static str, expected: String },
     #[error("`{}` is {} ({}), more than `{}`, which is {} ({})", small.0, small.1, small.2, large.0, large.1, large.2)]
-    Relation { small: (&'static str, u64, Source), large: (&'static str, u64, Source) },
+    Relation { small: Box<(&'static str, u64, Source)>, large: Box<(&'static str, u64, Source)> },
     #[error("{first} and {second} both set `{key}`")]
     Twice { first: Source, second: Source, key: String },
 }

@@ -1,0 +1,73 @@
+//! The `gesta` command: arguments to calls, and failures to messages and exit codes.
+//!
+//! A command is one file with a `run` that takes its arguments, and one line in the list below. Standard output is
+//! data; standard error is talk; failures are printed here and nowhere else.
+
+pub mod args;
+pub mod config;
+mod failure;
+pub mod logging;
+pub mod output;
+pub mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// An append-only decision log over HTTP: durable acknowledgement, resumable tail, decisions that replay.
+#[derive(Debug, Parser)]
+#[command(name = "gesta", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 fine, 1 failed, 2 usage or configuration, 3 damaged log, 4 locked by another \
+                        process, 5 disk failed."
+)]
+struct Gesta {
+    #[command(subcommand)]
+    command: Command,
+}
+
+macro_rules! commands {
+    ($($(#[doc = $doc:literal])+ $name:ident($arguments:ty) => $run:path;)+) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($(#[doc = $doc])+ $name($arguments),)+
+        }
+
+        impl Command {
+            fn run(self) -> Result<(), Failure> {
+                match self {
+                    $(Self::$name(arguments) => $run(arguments),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Print the effective configuration and where each value came from
+    Config(args::Config) => config::run;
+    /// Make access tokens
+    Token(args::Token) => token::run;
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    match Gesta::parse().command.run() {
+        Ok(()) => Exit::Fine.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Gesta;
+
+    #[test]
+    fn the_arguments_of_all_commands_are_consistent() {
+        Gesta::command().debug_assert();
+    }
+}

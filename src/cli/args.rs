@@ -1,0 +1,123 @@
+//! The arguments of every command, as `clap` reads them. What they mean is in the command's own file.
+
+mod client;
+mod offline;
+mod settings;
+
+use clap::{Args, Subcommand};
+
+pub use client::{
+    Bench, BenchAppend, BenchCommand, BenchFanout, BenchTail, Filters, Submit, Tail, TailForm, Target,
+};
+pub use offline::{Dump, Inspect, Salvage};
+pub use settings::Settings;
+
+use crate::auth::Role;
+
+/// `gesta serve`
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// `gesta demo`
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Keep the data in this directory instead of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<std::path::PathBuf>,
+}
+
+/// `gesta config`
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Print JSON instead of TOML
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `gesta token`
+#[derive(Debug, Clone, Args)]
+pub struct Token {
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum TokenCommand {
+    /// Print a new token once, and the configuration entry that admits it
+    New(TokenNew),
+}
+
+/// `gesta token new`
+#[derive(Debug, Clone, Args)]
+pub struct TokenNew {
+    /// Name of the token in logs and records
+    #[arg(long)]
+    pub name: String,
+    /// Roles, separated by commas
+    #[arg(long, required = true, value_delimiter = ',', value_parser = parse_role)]
+    pub roles: Vec<Role>,
+    /// Streams that the token covers, separated by commas; `*` stands for any ending
+    #[arg(long, value_delimiter = ',', default_value = "default")]
+    pub streams: Vec<String>,
+    /// Actors for whom the token may act, separated by commas; `*` stands for any ending
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    pub actors: Vec<String>,
+}
+
+fn parse_role(name: &str) -> Result<Role, String> {
+    Role::parse(name).ok_or_else(|| format!("a role is one of {}", Role::ALL.map(Role::name).join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    #[track_caller]
+    fn check<T: Args + FromArgMatches>(line: &str) -> Result<T, clap::Error> {
+        let mut command = T::augment_args(Command::new("gesta"));
+        command.build();
+        command.clone().debug_assert();
+        let words = std::iter::once("gesta").chain(line.split_whitespace());
+        T::from_arg_matches(&command.try_get_matches_from(words)?)
+    }
+
+    #[test]
+    fn the_command_lines_of_the_reference_are_read() {
+        check::<Serve>("--data d --listen 127.0.0.1:1 --config f --origin o --set log.segment_bytes=1MiB")
+            .unwrap();
+        check::<Submit>("--url http://x --message hi --thread t").unwrap();
+        check::<Submit>("--ndjson - --concurrency 8 --skip 100").unwrap();
+        let tail: Tail = check("--since -1 --follow --raw --lanes a,b --with-blobs d").unwrap();
+        assert_eq!((tail.form(), tail.filters.lanes.len()), (TailForm::Raw, 2));
+        check::<Inspect>("d").unwrap();
+        check::<Dump>("d --since 7 --json").unwrap();
+        check::<Salvage>("d --to n").unwrap();
+        check::<Bench>("append --connections 256 --json").unwrap();
+        check::<Bench>("tail --followers 8").unwrap();
+        check::<Bench>("fanout --rate 50").unwrap();
+        check::<Demo>("").unwrap();
+    }
+
+    #[test]
+    fn contradictory_command_lines_are_refused() {
+        assert!(check::<Submit>("").is_err());
+        assert!(check::<Submit>("--message hi").is_err());
+        assert!(check::<Submit>("--message hi --thread t --ndjson -").is_err());
+        assert!(check::<Tail>("--raw --json").is_err());
+        assert!(check::<Salvage>("d").is_err());
+        assert!(check::<TokenNew>("--name n --roles nobody").is_err());
+    }
+
+    #[test]
+    fn a_target_does_not_show_its_token() {
+        let tail: Tail = check("--token secret").unwrap();
+        assert!(!format!("{tail:?}").contains("secret"));
+    }
+}
