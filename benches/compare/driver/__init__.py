@@ -1,0 +1,1 @@
+"""Installs, starts and measures the servers of the comparison."""

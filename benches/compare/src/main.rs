@@ -1,0 +1,54 @@
+//! `load`: the load generator of the comparison.
+//!
+//! One thread and one epoll for all connections, because it shares its cores with the server that
+//! it measures: a cheap generator is the only honest one here. Each mode prints one JSON object on
+//! standard output and ends by itself, after a bounded time.
+
+mod append;
+mod args;
+mod catchup;
+mod fanout;
+mod fsync_probe;
+mod http;
+mod intent;
+mod poster;
+mod process;
+mod protocol;
+mod schedule;
+
+use args::Args;
+
+/// What a mode answers: one JSON object, or why there is none.
+type Outcome = Result<serde_json::Value, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+usage: load append --protocol http|redis|nats --addr IP:PORT --target PATH|STREAM|SUBJECT --connections N
+            --seconds S [--warmup S] [--rate N] [--count N] [--content-type TYPE] [--pid PID]
+       load fsync-probe --file PATH --seconds S
+       load catchup --addr IP:PORT --path PATH --followers N [--end-marker TEXT] [--record-marker TEXT]
+            [--save FILE] [--timeout S]
+       load fanout --addr IP:PORT --target PATH --path PATH --followers N --rate N --seconds S --pid PID
+            [--content-type TYPE]";
+
+fn main() {
+    match run() {
+        Ok(value) => println!("{value}"),
+        Err(cause) => {
+            eprintln!("error: {cause}");
+            std::process::exit(1);
+        }
+    }
+}
+
+fn run() -> Outcome {
+    let mut words = std::env::args().skip(1);
+    let mode = words.next().ok_or(USAGE)?;
+    let mut args = Args::parse(words)?;
+    match mode.as_str() {
+        "append" => append::run(&mut args),
+        "fsync-probe" => fsync_probe::run(&mut args),
+        "catchup" => catchup::run(&mut args),
+        "fanout" => fanout::run(&mut args),
+        unknown => Err(format!("unknown mode {unknown:?}\n{USAGE}").into()),
+    }
+}
