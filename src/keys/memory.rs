@@ -193,6 +193,6 @@ mod tests {
         segment.insert(records());
         assert_eq!(segment.since(&key[0], 0), (5..20_005).collect::<Vec<_>>());
         assert_eq!(segment.since(&key[0], 20_003), [20_003, 20_004]);
-        assert_eq!(segment.since(&key[0], 20_005), []);
+        assert_eq!(segment.since(&key[0], 20_005), Vec::<u64>::new());
     }
 }
