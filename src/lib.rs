@@ -1,9 +1,21 @@
 //! The Gesta server: an append-only decision log over HTTP.
+//!
+//! Data flows ingress -> sequencer -> projector -> tail; `ARCHITECTURE.md` is the tour.
 
 pub mod auth;
+pub mod blobs;
 pub mod cli;
 pub mod config;
 pub mod exchange;
+pub mod ingress;
 pub mod keys;
 pub mod limits;
+pub mod metrics;
+pub mod page;
 pub mod problem;
+pub mod projector;
+pub mod reads;
+pub mod sequencer;
+pub mod server;
+pub mod store;
+pub mod tail;

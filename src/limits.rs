@@ -50,10 +50,19 @@ bounds! {
     TEXT_ID_BYTES_MAX: usize = 256;
     /// Most parent turns that are walked in search of a cycle; a longer chain is 400 `INVALID_PARENT`.
     PARENT_WALK_MAX: usize = 10_000;
+    /// Most references that an intent may declare; more is 400 `MAX_REFS_EXCEEDED`.
+    DECLARED_REFS_MAX: usize = 500;
     /// Most envelopes in one page of `GET /events`.
     EVENTS_PAGE_MAX: usize = 2000;
     /// Envelopes in one page of `GET /events` where the request names no limit.
     EVENTS_PAGE_DEFAULT: usize = 500;
+
+    /// Most turns in one page of a thread's timeline.
+    TIMELINE_TURNS_MAX: usize = 500;
+    /// Turns in one page of a thread's timeline where the request names no limit.
+    TIMELINE_TURNS_DEFAULT: usize = 100;
+    /// Longest time for which a read waits until `min_index` is applied, in seconds.
+    MIN_INDEX_SECONDS_MAX: u64 = 10;
 
     /// Size at which a segment is sealed and the next one begins, in bytes.
     SEGMENT_BYTES: u64 = 256 * MIB as u64;
@@ -123,7 +132,7 @@ mod tests {
         const UNITS: [&str; 5] = ["_BYTES", "_SECONDS", "_MS", "_US", "_MAX"];
         for bound in ALL {
             assert!(
-                bound.name == "EVENTS_PAGE_DEFAULT" || UNITS.iter().any(|unit| bound.name.contains(unit)),
+                bound.name.ends_with("_DEFAULT") || UNITS.iter().any(|unit| bound.name.contains(unit)),
                 "{} names no unit",
                 bound.name
             );

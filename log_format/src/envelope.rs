@@ -153,6 +153,12 @@ impl Prepared {
         self.digest
     }
 
+    /// The canonical text but for `index` and `recorded_at`, whose places are empty.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The most bytes that the whole record will take.
     #[must_use]
     pub fn record_bytes_max(&self) -> usize {

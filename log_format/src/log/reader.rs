@@ -185,6 +185,21 @@ impl<D: Disk> Reader<D> {
         }
     }
 
+    /// The sparse offsets of a segment, made by a scan of its first lines where they are not known.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn make_offsets(&self, id: SegmentId) -> Result<SparseOffsets, ReadError> {
+        if let Some(offsets) = self.offsets(id) {
+            return Ok(offsets);
+        }
+        let gone = ReadError::Gone { index: id.0, first: self.first() };
+        let segment = self.segments.holding(id.0).filter(|segment| segment.id() == id).ok_or(gone)?;
+        let offsets = scan_offsets(&segment)?;
+        self.set_offsets(id, offsets.clone());
+        Ok(offsets)
+    }
+
     /// The segment and byte at which the cursor's next record begins.
     fn place(&self, cursor: &Cursor<D::File>) -> Result<Place<D::File>, ReadError> {
         let index = cursor.next;
@@ -207,9 +222,7 @@ impl<D: Disk> Reader<D> {
         let (mut at, mut byte) = match known.flatten() {
             Some(place) => place,
             None => {
-                let offsets = scan_offsets(&segment)?;
-                let place = offsets.at_or_before(segment.id(), index);
-                self.set_offsets(segment.id(), offsets);
+                let place = self.make_offsets(segment.id())?.at_or_before(segment.id(), index);
                 place.unwrap_or((segment.id().0, segment.first_byte()))
             }
         };

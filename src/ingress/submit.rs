@@ -1,0 +1,308 @@
+//! One intent on its way: looked up, prepared, queued, acknowledged.
+
+use std::sync::Arc;
+
+use gesta_log_format::envelope::{Draft, Expectation, PrepareError, Prepared, View};
+use gesta_log_format::json::{self, canonical};
+use gesta_log_format::{Digest, Index, Kind};
+use tokio::sync::oneshot;
+use ulid::Ulid;
+
+use super::request::{INTERFACE_VERSION, Intent};
+use super::{Submitted, parents};
+use crate::auth::Principal;
+use crate::blobs;
+use crate::exchange::Exchange;
+use crate::keys::Fingerprint;
+use crate::problem::{Problem, ReasonCode};
+use crate::sequencer::{Append, Outcome, Place, Places, Queue};
+use crate::store::{KeyParts, LookupError, Store};
+
+/// The surface that an intent came in by.
+const SURFACE: &str = "wire";
+
+/// What ingress needs of the rest of the server.
+pub struct Ingress {
+    pub store: Arc<Store>,
+    pub blobs: Arc<blobs::Store>,
+    pub queue: Arc<Queue>,
+    pub places: Arc<Places>,
+}
+
+/// A request with what is derived from it once.
+struct Request<'a> {
+    intent: &'a Intent<'a>,
+    subject: String,
+    key: Fingerprint,
+    digest: Digest,
+}
+
+impl Ingress {
+    /// A place in the queue, reserved before anything else is done for a request.
+    ///
+    /// # Errors
+    /// `QUEUE_FULL`.
+    pub fn reserve(&self) -> Result<Place, Problem> {
+        self.places.reserve().ok_or_else(|| Problem::new(ReasonCode::QueueFull))
+    }
+
+    /// Appends the intent unless an equal one is there, and waits until that is durable.
+    ///
+    /// # Errors
+    /// What the route documents.
+    pub async fn submit(
+        self: Arc<Self>,
+        intent: &Intent<'_>,
+        principal: &Principal,
+        exchange: &Exchange,
+        place: Place,
+    ) -> Result<Submitted, Problem> {
+        let subject = format!("intent/{}", intent.correlation_id);
+        let key = Fingerprint::subject(&intent.stream_id, &subject);
+        let request = Request { intent, subject, key, digest: request_digest(intent) };
+        let ticket = self.store.keys.checked_through();
+        if self.store.keys.newest(&key).map_err(|error| unreadable(&error.into()))?.is_some() {
+            return self.repeated(&request).await;
+        }
+        self.check_parent(intent).await?;
+        self.check_blobs(intent).await?;
+        let prepared = self.prepare(&request, principal, exchange).await?;
+        let keys = keys(&request, &prepared);
+        let (reply, outcome) = oneshot::channel();
+        let append = Append { prepared, keys, subjects: vec![(key, None)], ticket, place, reply };
+        if self.queue.push(append).is_err() {
+            return Err(Problem::new(ReasonCode::Draining));
+        }
+        match outcome.await {
+            Ok(Outcome::Appended(index)) => Ok(Submitted::Now(index)),
+            Ok(Outcome::Conflict { .. }) => self.repeated(&request).await,
+            Ok(Outcome::DiskFull) => Err(Problem::new(ReasonCode::DiskFull)),
+            Err(_sequencer_ended) => Err(Problem::new(ReasonCode::OutcomeUnknown)),
+        }
+    }
+
+    /// Answers for a correlation id that the stream already has: with the first acknowledgement where the requests
+    /// are equal.
+    async fn repeated(self: &Arc<Self>, request: &Request<'_>) -> Result<Submitted, Problem> {
+        let (this, key, subject) = (Arc::clone(self), request.key, request.subject.clone());
+        let stream = request.intent.stream_id.clone().into_owned();
+        let first = blocking(move || this.first_submitted(&key, &stream, &subject)).await?;
+        match first {
+            Some((index, digest)) if digest.as_deref() == Some(&*request.digest.to_string()) => {
+                Ok(Submitted::Before(index))
+            }
+            Some((index, _)) => Err(Problem::new(ReasonCode::CorrelationIdReused)
+                .detail(format!(
+                    "The stream {} has another intent with this correlation id, at index {index}.",
+                    request.intent.stream_id
+                ))
+                .index(index.0)),
+            // The key belongs to another subject: 128 bits collided.
+            None => Err(Problem::new(ReasonCode::Internal)),
+        }
+    }
+
+    /// The first record of an intent's subject: its index and its request digest.
+    fn first_submitted(
+        &self,
+        key: &Fingerprint,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<(Index, Option<String>)>, LookupError> {
+        let found = self.store.find(key, Index::ZERO, 4, |data| {
+            View::parse(data).is_some_and(|view| {
+                view.kind == Kind::Intent
+                    && view.type_name == "submitted"
+                    && canonical::unescape(view.stream_id).as_deref() == Some(stream)
+                    && view.subjects().flatten().any(|found| canonical::unescape(found.subject).as_deref() == Some(subject))
+            })
+        })?;
+        Ok(found.first().map(|(index, record)| {
+            let view = View::parse(record.data());
+            let digest = view.and_then(|view| view.payload_member("request_digest").and_then(canonical::string));
+            (*index, digest.map(|digest| digest.into_owned()))
+        }))
+    }
+
+    async fn check_parent(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
+        let Some(parent) = intent.parent_turn_id.clone().map(|parent| parent.into_owned()) else { return Ok(()) };
+        let this = Arc::clone(self);
+        let (stream, thread, turn) = (
+            intent.stream_id.clone().into_owned(),
+            intent.thread_id.clone().into_owned(),
+            intent.turn_id.clone().into_owned(),
+        );
+        blocking(move || parents::check(&this.store, &stream, &thread, &turn, &parent)).await?
+    }
+
+    /// Content that the client refers to has to be there.
+    async fn check_blobs(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
+        if memchr::memmem::find(&intent.payload, b"\"$blob\"").is_none() {
+            return Ok(());
+        }
+        let (this, payload) = (Arc::clone(self), intent.payload.clone());
+        let checked = tokio::task::spawn_blocking(move || this.blobs.check_references(&payload)).await;
+        match checked {
+            Ok(checked) => checked.map_err(|error| error.problem("/payload/payload")),
+            Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
+        }
+    }
+
+    /// The envelope; content that is too large for it is put as blobs first.
+    async fn prepare(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        principal: &Principal,
+        exchange: &Exchange,
+    ) -> Result<Prepared, Problem> {
+        let intent = request.intent;
+        let frame = PayloadFrame { request, principal, exchange, execution_id: Ulid::new() };
+        match frame.prepare(&intent.payload, &intent.declared_refs) {
+            Ok(prepared) => Ok(prepared),
+            Err(PrepareError::TooLarge { len }) => {
+                let content = intent.payload.len() + intent.declared_refs.len();
+                let budget = gesta_log_format::record::DATA_BYTES_MAX.saturating_sub(len - content);
+                let spilled = blobs::spill::intent(&intent.payload, &intent.declared_refs, budget)?;
+                for spill in &spilled.spills {
+                    let (this, content) = (Arc::clone(self), spill.bytes.to_vec());
+                    let put = tokio::task::spawn_blocking(move || this.blobs.put_bytes(&content)).await;
+                    put.map_err(|_panicked| Problem::new(ReasonCode::Internal))??;
+                }
+                frame
+                    .prepare(&spilled.payload, &spilled.declared_refs)
+                    .map_err(|_too_large| Problem::new(ReasonCode::BodyTooLarge))
+            }
+            Err(PrepareError::Payload) => Err(Problem::new(ReasonCode::Internal)),
+        }
+    }
+}
+
+/// What an intent's payload holds besides the client's content.
+struct PayloadFrame<'a> {
+    request: &'a Request<'a>,
+    principal: &'a Principal,
+    exchange: &'a Exchange,
+    execution_id: Ulid,
+}
+
+impl PayloadFrame<'_> {
+    fn prepare(&self, payload: &[u8], declared_refs: &[u8]) -> Result<Prepared, PrepareError> {
+        let intent = self.request.intent;
+        let subjects = [Expectation { subject: self.request.subject.clone(), expected: None }];
+        Prepared::new(&Draft {
+            kind: Kind::Intent,
+            type_name: "submitted",
+            stream_id: &intent.stream_id,
+            lane: &intent.lane,
+            actor: &intent.actor,
+            intent_type: &intent.intent_type,
+            thread_id: &intent.thread_id,
+            turn_id: &intent.turn_id,
+            parent_turn_id: intent.parent_turn_id.as_deref(),
+            correlation_id: &intent.correlation_id,
+            cause: None,
+            subjects: &subjects,
+            payload: &self.payload(payload, declared_refs),
+        })
+    }
+
+    /// The payload, its members in canonical order.
+    fn payload(&self, payload: &[u8], declared_refs: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(448 + payload.len() + declared_refs.len());
+        out.extend_from_slice(b"{\"_obs\":{");
+        if let Some(traceparent) = self.exchange.traceparent() {
+            out.extend_from_slice(b"\"traceparent\":");
+            json::write_string(&mut out, traceparent);
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"x_correlation_id\":");
+        json::write_string(&mut out, self.exchange.correlation_id());
+        out.extend_from_slice(b"},\"declared_refs\":");
+        out.extend_from_slice(declared_refs);
+        out.extend_from_slice(b",\"execution_id\":\"");
+        let mut ulid = [0; ulid::ULID_LEN];
+        out.extend_from_slice(self.execution_id.array_to_str(&mut ulid).as_bytes());
+        out.extend_from_slice(b"\",\"payload\":");
+        out.extend_from_slice(payload);
+        out.extend_from_slice(b",\"principal\":{\"name\":");
+        json::write_string(&mut out, &self.principal.name);
+        out.extend_from_slice(b",\"roles\":[");
+        for (nth, role) in self.principal.roles.iter().enumerate() {
+            out.extend_from_slice(if nth == 0 { b"\"" } else { b",\"" });
+            out.extend_from_slice(role.name().as_bytes());
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"]},\"request_digest\":\"");
+        self.request.digest.push(&mut out);
+        out.extend_from_slice(b"\",\"surface\":\"");
+        out.extend_from_slice(SURFACE.as_bytes());
+        out.extend_from_slice(b"\"}");
+        out
+    }
+}
+
+/// What decides whether a repeated request is the same: SHA-256 of the canonical JSON of all that the client sent, its
+/// defaults filled in. FORMAT.md, "INTENT".
+fn request_digest(intent: &Intent<'_>) -> Digest {
+    let mut text = Vec::with_capacity(256 + intent.payload.len() + intent.declared_refs.len());
+    let member = |text: &mut Vec<u8>, name: &str, value: &str| {
+        text.extend_from_slice(name.as_bytes());
+        json::write_string(text, value);
+    };
+    member(&mut text, "{\"actor\":", &intent.actor);
+    member(&mut text, ",\"correlation_id\":", &intent.correlation_id);
+    text.extend_from_slice(b",\"declared_refs\":");
+    text.extend_from_slice(&intent.declared_refs);
+    member(&mut text, ",\"intent_type\":", &intent.intent_type);
+    text.extend_from_slice(format!(",\"interface_version\":{INTERFACE_VERSION}").as_bytes());
+    member(&mut text, ",\"lane\":", &intent.lane);
+    match &intent.parent_turn_id {
+        Some(parent) => member(&mut text, ",\"parent_turn_id\":", parent),
+        None => text.extend_from_slice(b",\"parent_turn_id\":null"),
+    }
+    text.extend_from_slice(b",\"payload\":");
+    text.extend_from_slice(&intent.payload);
+    member(&mut text, ",\"stream_id\":", &intent.stream_id);
+    member(&mut text, ",\"thread_id\":", &intent.thread_id);
+    member(&mut text, ",\"turn_id\":", &intent.turn_id);
+    text.push(b'}');
+    Digest::of(&text)
+}
+
+fn keys(request: &Request<'_>, prepared: &Prepared) -> Vec<Fingerprint> {
+    let intent = request.intent;
+    let mut keys = Vec::with_capacity(6);
+    keys.push(request.key);
+    let digest = prepared.digest().to_string();
+    let parts = KeyParts {
+        stream_id: &intent.stream_id,
+        correlation_id: &intent.correlation_id,
+        thread_id: &intent.thread_id,
+        turn_id: &intent.turn_id,
+        digest: &digest,
+    };
+    parts.push(&mut keys);
+    for digest in blobs::references(prepared.text()) {
+        keys.push(Fingerprint::digest(&digest.to_string()));
+    }
+    keys
+}
+
+/// Runs a look-up that may read the disk.
+async fn blocking<T: Send + 'static>(
+    look_up: impl FnOnce() -> Result<T, LookupError> + Send + 'static,
+) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(look_up).await {
+        Ok(found) => found.map_err(|error| unreadable(&error)),
+        Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
+    }
+}
+
+/// The log or its index cannot be read. What is wrong is for the operator alone.
+pub fn unreadable(error: &LookupError) -> Problem {
+    tracing::error!(%error, "a look-up failed");
+    match error {
+        LookupError::Read(gesta_log_format::log::ReadError::Damaged(_)) => Problem::new(ReasonCode::LogDamaged),
+        LookupError::Read(_) | LookupError::Keys(_) => Problem::new(ReasonCode::Internal),
+    }
+}

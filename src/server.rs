@@ -1,0 +1,17 @@
+//! The running server: what its parts share, how sockets become requests, and how it ends.
+//!
+//! Threads do what blocks (sequencer, filler, background, projector), tasks serve sockets. The router that answers
+//! while the log is being opened is replaced by the whole one when it is ready.
+
+mod app;
+mod background;
+mod connection;
+mod front;
+mod listen;
+mod router;
+mod run;
+
+pub use app::{App, Parts};
+pub use connection::Connection;
+pub use router::document;
+pub use run::{Ended, ServeError, serve};

@@ -1,0 +1,321 @@
+//! From a configuration to a running server, and from a signal to its end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use gesta_log_format::disk::Disk;
+use gesta_log_format::disk::real::RealDisk;
+use gesta_log_format::log::{Dead, Writer};
+use gesta_log_format::envelope::View;
+use gesta_log_format::{Index, Timestamp};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tower::Layer as _;
+use tracing::{error, info};
+
+use super::app::{App, Parts};
+use super::background::{self, Background, Signals};
+use super::connection::Connections;
+use super::front::Front;
+use super::listen::Listen;
+use super::router;
+use crate::auth::Auth;
+use crate::blobs;
+use crate::config::Config;
+use crate::exchange::ExchangeLayer;
+use crate::ingress::Ingress;
+use crate::keys::Fingerprint;
+use crate::metrics::LogMetrics;
+use crate::projector::{self, Projector};
+use crate::sequencer::{Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
+use crate::store::{self, LookupError, Opened, Store, StoreError};
+use crate::tail::TailShared;
+
+/// Why a server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {listen}")]
+    Listen {
+        listen: SocketAddr,
+        #[source]
+        cause: io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("cannot open the blobs")]
+    Blobs(#[from] blobs::OpenError),
+    #[error("cannot open the projections' snapshots")]
+    Snapshots(#[source] sled::Error),
+    #[error("cannot read the log")]
+    Lookup(#[from] LookupError),
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    #[error("cannot collect metrics")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    #[error("a thread that opens the log panicked")]
+    Panicked,
+}
+
+/// How a server ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to, and everything that was taken is durable.
+    Told,
+    /// A write or sync failed: who was waiting was told that the outcome is unknown.
+    Dead(Dead),
+    /// A thread panicked, which is a bug; the log is as after a kill.
+    Panicked(&'static str),
+}
+
+/// How long answers may take to reach their clients after the disk has failed.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
+
+/// Time kept back from the limit for the last sync and the end of the threads.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(2);
+
+/// Serves until `told` is resolved or the disk fails. `ready` is told the address once requests are served.
+///
+/// # Errors
+/// [`ServeError`]: nothing was served.
+pub async fn serve(
+    config: Config,
+    auth: Arc<Auth>,
+    ready: impl FnOnce(SocketAddr) + Send,
+    told: impl Future<Output = ()>,
+) -> Result<Ended, ServeError> {
+    let listen = config.server.listen;
+    let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
+    let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
+    let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
+    let dress = move |router: Router| Router::new().fallback_service(exchange.layer(router));
+    let front = Front::new(dress);
+    let connections = Connections::new();
+    let (drain, draining) = watch::channel(false);
+    let listening = Arc::new(Listen {
+        front: Arc::clone(&front),
+        connections: Arc::clone(&connections),
+        limits: config.limits.clone(),
+        draining,
+    });
+    let accepting = tokio::spawn(listening.accept(listener));
+
+    let opening = tokio::task::spawn_blocking(move || {
+        let started = Instant::now();
+        open(config, auth).map(|opened| (opened, started.elapsed()))
+    });
+    let (Open { app, writer, filler, background, signals, lock }, took) =
+        opening.await.map_err(|_panicked| ServeError::Panicked)??;
+    app.metrics.recovery_seconds.set(took.as_secs_f64());
+    let (fatal, mut failed) = mpsc::channel(4);
+    let threads = Threads::start(&app, writer, filler, background, &signals, fatal)?;
+    tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
+    front.open(dress(router::whole(app.clone())));
+    info!(%address, origin = app.store.origin, head = app.store.reader.head().0, ?took, "serving");
+    ready(address);
+
+    let ended = tokio::select! {
+        () = told => Ended::Told,
+        failure = failed.recv() => failure.unwrap_or(Ended::Panicked("a thread")),
+    };
+    app.draining.store(true, Ordering::Release);
+    let limit = Duration::from_secs(app.config.limits.shutdown_seconds_max);
+    let patience = match &ended {
+        Ended::Told => limit.saturating_sub(SHUTDOWN_RESERVE.min(limit / 2)),
+        Ended::Dead(_) | Ended::Panicked(_) => LAST_ANSWERS,
+    };
+    drain.send_replace(true);
+    drop(accepting.await);
+    app.tail.drain();
+    wait_for_connections(&connections, patience).await;
+    let ended = match ended {
+        Ended::Told => threads.end(&app, &signals).await,
+        ended @ (Ended::Dead(_) | Ended::Panicked(_)) => ended,
+    };
+    // Held to the end: nobody else may write here.
+    drop(lock);
+    Ok(ended)
+}
+
+/// Waits until every socket is closed, and closes those that are left after `patience`.
+async fn wait_for_connections(connections: &Connections, patience: Duration) {
+    let started = Instant::now();
+    while connections.len() > 0 && started.elapsed() < patience {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let closed = connections.close_all();
+    if closed > 0 {
+        info!(closed, "connections did not end by themselves and were closed");
+    }
+}
+
+/// Once a second: closes the connections whose clients do not read, and brings the gauges up to date.
+async fn sweep(app: App, connections: Arc<Connections>) {
+    let patience = Duration::from_secs(app.config.tail.reader_idle_seconds_max);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        app.metrics.readers_stalled_total.increment(connections.close_stalled(patience) as u64);
+        app.tail.sweep();
+        let head = app.store.reader.head();
+        app.metrics.head.set(head.0 as f64);
+        app.metrics.watermark.set(head.0 as f64);
+        app.metrics.applied.set(app.projector.applied().0 as f64);
+        app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
+    }
+}
+
+/// What opening the data directory gives.
+struct Open {
+    app: App,
+    writer: Writer<RealDisk>,
+    filler: Option<gesta_log_format::log::Filler<RealDisk>>,
+    background: Background,
+    signals: Arc<Signals>,
+    lock: <RealDisk as Disk>::Lock,
+}
+
+fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
+    let prometheus: PrometheusHandle = crate::metrics::install()?;
+    let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
+    if recovery.torn_bytes > 0 || recovery.roll_finished {
+        info!(?recovery, "an unfinished write was cut off; it was never acknowledged");
+    }
+    let metrics = LogMetrics::new();
+    let tail = TailShared::new(Arc::clone(&store), &config.tail, metrics.clone());
+    let blobs = Arc::new(blobs::Store::open(&config.server.data, blobs::Bounds::from(&config))?);
+    let ingress = Arc::new(Ingress {
+        store: Arc::clone(&store),
+        blobs: Arc::clone(&blobs),
+        queue: Arc::new(Queue::default()),
+        places: Places::new(config.log.queue_records_max),
+    });
+    let snapshots = projector::Snapshots::open(&state, projector::Origin(store.origin.clone()))
+        .map_err(ServeError::Snapshots)?;
+    let head = store.live.watch();
+    let projector = Projector::start(store.reader.clone(), head, snapshots, projector::Pace::default())
+        .map_err(ServeError::Thread)?;
+    let signals = Arc::new(Signals::default());
+    let background = Background {
+        store: Arc::clone(&store),
+        frontier,
+        signals: Arc::clone(&signals),
+        idle: Duration::from_millis(config.log.frontier_idle_ms),
+    };
+    let app = App::new(Parts {
+        head_at_start: store.reader.head(),
+        auth,
+        blobs,
+        ingress,
+        tail,
+        projector: Arc::new(projector),
+        metrics,
+        prometheus,
+        started: Instant::now(),
+        draining: AtomicBool::new(false),
+        config,
+        store,
+    });
+    Ok(Open { app, writer, filler, background, signals, lock })
+}
+
+/// The threads of a running server.
+struct Threads {
+    sequencer: JoinHandle<()>,
+    background: JoinHandle<()>,
+}
+
+impl Threads {
+    fn start(
+        app: &App,
+        writer: Writer<RealDisk>,
+        filler: Option<gesta_log_format::log::Filler<RealDisk>>,
+        background: Background,
+        signals: &Arc<Signals>,
+        fatal: mpsc::Sender<Ended>,
+    ) -> Result<Self, ServeError> {
+        let replies = Arc::new(Acknowledgements::default());
+        tokio::spawn(Arc::clone(&replies).hand_out());
+        let told = Arc::clone(signals);
+        let interval = Duration::from_micros(app.config.tail.fanout_interval_us);
+        tokio::spawn(Arc::clone(&app.store.live).fan_out(interval, move |_| told.appended()));
+        let told = Arc::clone(signals);
+        let (newest, log_subject) = last_times(&app.store)?;
+        let sequencer = Sequencer::<RealDisk, _>::new(
+            Arc::clone(&app.store),
+            Arc::clone(&app.ingress.queue),
+            replies,
+            app.metrics.clone(),
+            Sequencing {
+                batch_records_max: app.config.log.batch_records_max,
+                batch_bytes_max: app.config.log.batch_bytes_max,
+            },
+            SystemClock,
+            newest,
+            log_subject,
+            Box::new(move || told.rolled()),
+        );
+        let sequencer = spawn("sequencer", fatal.clone(), move || sequencer.run(writer).map(drop))?;
+        if let Some(filler) = filler {
+            spawn("filler", fatal.clone(), move || background::fill(filler))?;
+        }
+        let background = spawn("background", fatal, move || background.run())?;
+        Ok(Self { sequencer, background })
+    }
+
+    /// Ends the threads in order: what waits is made durable, then the last marks are written.
+    async fn end(self, app: &App, signals: &Signals) -> Ended {
+        app.ingress.queue.close();
+        let sequencer = tokio::task::spawn_blocking(move || self.sequencer.join());
+        let joined = sequencer.await.is_ok_and(|joined| joined.is_ok());
+        signals.ended();
+        let projector = Arc::clone(&app.projector);
+        let background = tokio::task::spawn_blocking(move || {
+            projector.stop();
+            self.background.join()
+        });
+        let marked = background.await.is_ok_and(|joined| joined.is_ok());
+        if joined && marked { Ended::Told } else { Ended::Panicked("a thread that was ending") }
+    }
+}
+
+/// Starts a thread whose failure or panic ends the server.
+fn spawn(
+    name: &'static str,
+    fatal: mpsc::Sender<Ended>,
+    work: impl FnOnce() -> Result<(), Dead> + Send + 'static,
+) -> Result<JoinHandle<()>, ServeError> {
+    let run = move || {
+        let ended = match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+            Ok(Ok(())) => return,
+            Ok(Err(dead)) => {
+                error!(error = %dead, cause = %dead.cause, "the disk has failed: the server ends, pending outcomes are unknown");
+                Ended::Dead(dead)
+            }
+            Err(_panic) => {
+                error!(thread = name, "a thread has panicked: the server ends, pending outcomes are unknown");
+                Ended::Panicked(name)
+            }
+        };
+        // A full channel says that the server is ending already.
+        let _ = fatal.try_send(ended);
+    };
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(ServeError::Thread)
+}
+
+/// The time of the newest record, and the newest record of the log's own subject.
+fn last_times(store: &Store) -> Result<(Timestamp, Option<Index>), ServeError> {
+    let head = store.reader.head();
+    let newest = match head.0.checked_sub(1) {
+        Some(last) => store.record(Index(last)).map_err(LookupError::from)?,
+        None => None,
+    };
+    let newest = newest.and_then(|record| View::parse(record.data()).and_then(|view| view.recorded_at()));
+    let subject = store.keys.newest(&Fingerprint::subject("_system", "log")).map_err(LookupError::from)?;
+    Ok((newest.unwrap_or_default(), subject.map(Index)))
+}

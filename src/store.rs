@@ -1,0 +1,106 @@
+//! The opened log with its key index: what the writer, the routes and the background share.
+
+mod open;
+mod record_keys;
+
+use std::sync::Arc;
+
+use gesta_log_format::Index;
+use gesta_log_format::disk::real::RealDisk;
+use gesta_log_format::log::{ReadError, Reader};
+use gesta_log_format::record::Record;
+use gesta_log_format::tree::Hash;
+
+pub use open::{Opened, StoreError, open};
+pub use record_keys::KeyParts;
+
+use crate::keys::{Fingerprint, Keys, KeysError};
+use crate::tail::Live;
+
+/// What every part of the server knows of the log.
+pub struct Store {
+    /// Sees every durable record.
+    pub reader: Reader<RealDisk>,
+    /// Finds records by what they bear.
+    pub keys: Arc<Keys>,
+    /// The newest durable records, and whoever waits for more.
+    pub live: Arc<Live>,
+    /// The log's name.
+    pub origin: String,
+    /// How often the log was restored or salvaged, from 1.
+    pub generation: u64,
+    /// The root of the tree when the log was opened, and its size then.
+    pub opened_at: (Index, Hash),
+}
+
+/// Why a look-up failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The key index cannot be read.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+}
+
+impl Store {
+    /// The bytes of one durable record; `None` where it is not there yet. May read the disk.
+    ///
+    /// # Errors
+    /// As [`Reader::record`].
+    pub fn record(&self, index: Index) -> Result<Option<RecordBytes>, ReadError> {
+        let mut buffer = Vec::new();
+        let Some((at, len)) = self.reader.record(index, &mut buffer)?.map(|record| data_range(&record)) else {
+            return Ok(None);
+        };
+        Ok(Some(RecordBytes { buffer, at, len }))
+    }
+
+    /// The lowest `limit` records at or above `since` that may bear the key, confirmed by `matches`. May read the disk.
+    ///
+    /// # Errors
+    /// [`LookupError`].
+    pub fn find(
+        &self,
+        key: &Fingerprint,
+        since: Index,
+        limit: usize,
+        mut matches: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<(Index, RecordBytes)>, LookupError> {
+        let mut found = Vec::new();
+        for index in self.keys.postings(key, Some(since.0), limit)? {
+            if let Some(record) = self.record(Index(index))?
+                && matches(record.data())
+            {
+                found.push((Index(index), record));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// One record's bytes.
+#[derive(Debug, Clone)]
+pub struct RecordBytes {
+    buffer: Vec<u8>,
+    at: usize,
+    len: usize,
+}
+
+impl RecordBytes {
+    /// A copy of a record.
+    pub fn of(record: &Record<'_>) -> Self {
+        Self { buffer: record.data.to_vec(), at: 0, len: record.data.len() }
+    }
+
+    /// The envelope.
+    pub fn data(&self) -> &[u8] {
+        self.buffer.get(self.at..self.at + self.len).unwrap_or_default()
+    }
+}
+
+fn data_range(record: &Record<'_>) -> (usize, usize) {
+    // The envelope is followed by the line feed of its line and the blank line.
+    (record.bytes.len() - 2 - record.data.len(), record.data.len())
+}
