@@ -4,7 +4,11 @@
 //! comments between the records. Only frames that begin with the 64-byte first line are the log. Where a connection
 //! was cut within a record, the pieces of it are passed over, and the record is expected again behind them.
 
+use crate::frame;
 use crate::record::{self, NotARecord, Record};
+
+/// What each connection begins with.
+const RETRY: &[u8] = b"retry: ";
 
 /// What stands at one place of a saved tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +72,11 @@ impl<'a> Items<'a> {
             Err(reason) => {
                 // Where another connection's first block or another record begins within it, it was cut off.
                 let len = record::len(rest).unwrap_or(rest.len()).min(rest.len());
-                let within = rest.get(..len).unwrap_or_default();
-                let cut = restart_within(within);
+                let cut = restart_within(rest, len);
                 self.at += cut.unwrap_or(len);
                 match (cut, reason) {
                     (Some(len), _) | (None, NotARecord::CutOff { have: len, .. }) => Item::CutOff { len },
+                    (None, NotARecord::NoFirstLine) if len < frame::LINE_LEN => Item::CutOff { len },
                     (None, reason) => Item::Bad { len, reason },
                 }
             }
@@ -109,13 +113,14 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Where, within a record that is not whole, the first line of another record or the first block of another
-/// connection stands at the beginning of a line or anywhere behind a cut.
-fn restart_within(bytes: &[u8]) -> Option<usize> {
-    let behind = bytes.get(1..)?;
-    let record = memchr::memmem::find_iter(behind, b": g1 ")
-        .find(|at| behind.get(*at..).is_some_and(|rest| record::len(rest).is_some()));
-    let retry = memchr::memmem::find(behind, b"retry: ");
+/// Where, within the first `len` bytes of `rest`, which begin a record that is not whole, the first line of another
+/// record or the first block of another connection begins. Either may reach beyond them: the cut may be near the end.
+fn restart_within(rest: &[u8], len: usize) -> Option<usize> {
+    let behind = |longest: usize| rest.get(1..rest.len().min(len + longest - 1)).unwrap_or_default();
+    let lines = behind(frame::LINE_LEN);
+    let record = memchr::memmem::find_iter(lines, b": g1 ")
+        .find(|at| lines.get(*at..).is_some_and(|line| record::len(line).is_some()));
+    let retry = memchr::memmem::find(behind(RETRY.len()), RETRY);
     [record, retry].into_iter().flatten().min().map(|at| at + 1)
 }
 
