@@ -8,6 +8,7 @@ pub mod config;
 mod failure;
 pub mod logging;
 pub mod output;
+pub mod serve;
 pub mod token;
 
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Serve a log over HTTP
+    Serve(args::Serve) => serve::run;
     /// Print the effective configuration and where each value came from
     Config(args::Config) => config::run;
     /// Make access tokens

@@ -100,8 +100,25 @@ bounds! {
     /// Shortest time between two wake-ups of the followers under load, in microseconds.
     FANOUT_INTERVAL_US: u64 = 1500;
 
+    /// Largest piece of the log that the projector folds at once, in bytes.
+    PROJECTOR_CHUNK_BYTES: usize = 256 * KIB;
+    /// Most records between two snapshots of the projections; a start folds no more than these again.
+    SNAPSHOT_RECORDS_MAX: u64 = 100_000;
+    /// Longest wait of a request for `min_index`, in milliseconds; then it is 503 `INDEX_NOT_APPLIED`.
+    APPLIED_WAIT_MS: u64 = 2000;
+
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
+    /// Piece of a blob that is held in memory, read, written and hashed at once, in bytes.
+    BLOB_PIECE_BYTES: usize = 128 * KIB;
+    /// Most blobs that are being uploaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
+    BLOB_UPLOADS_MAX: usize = 32;
+    /// Most blobs that are being downloaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
+    BLOB_DOWNLOADS_MAX: usize = 256;
+    /// Most bundles of blobs that are being written at once; one more is 503 `BLOB_TRANSFERS_FULL`.
+    BUNDLES_MAX: usize = 4;
+    /// Most blobs in one bundle; more is 400 `INVALID_INPUT`, which says where to divide the range.
+    BUNDLE_BLOBS_MAX: usize = 100_000;
 
     /// Most tokens in the configuration.
     TOKENS_MAX: usize = 1000;
@@ -121,6 +138,7 @@ const _: () = {
     assert!(TAIL_CHUNK_SMALL_BYTES <= TAIL_CHUNK_BYTES && TAIL_CHUNK_BYTES <= TAIL_BUDGET_BYTES);
     assert!(TAIL_CHUNK_BYTES >= 65_536, "a chunk holds at least one whole record");
     assert!(FOLLOWERS_MAX <= CONNECTIONS_MAX);
+    assert!(BLOB_PIECE_BYTES as u64 <= BLOB_BYTES_MAX);
 };
 
 #[cfg(test)]

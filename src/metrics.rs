@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use gesta_log_format::log::Batch;
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 
 /// Bounds of the histograms, in seconds: from a fast sync to a stalled disk.
@@ -55,7 +58,10 @@ pub struct LogMetrics {
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let recorder = PrometheusBuilder::new()
         .set_buckets_for_metric(metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-        .set_buckets_for_metric(metrics_exporter_prometheus::Matcher::Full("batch_records".to_owned()), RECORDS)?
+        .set_buckets_for_metric(
+            metrics_exporter_prometheus::Matcher::Full("batch_records".to_owned()),
+            RECORDS,
+        )?
         .build_recorder();
     let handle = recorder.handle();
     // A second server in one process, as tests have, shares the first one's recorder.
@@ -79,7 +85,10 @@ impl LogMetrics {
         describe_gauge!("followers", "Open tails");
         describe_gauge!("follower_lag_max", "Records by which the slowest follower is behind");
         describe_counter!("followers_refused", "Followers closed because there are too many");
-        describe_counter!("readers_stalled_total", "Connections closed because they took no byte for too long");
+        describe_counter!(
+            "readers_stalled_total",
+            "Connections closed because they took no byte for too long"
+        );
         describe_counter!("tail_bytes_total", "Bytes handed to followers");
         describe_gauge!("recovery_seconds", "Time that opening the log took");
         Self {

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 pub use operations::{
-    __path_healthz, __path_metrics, __path_openapi, __path_readyz, __path_status, healthz, metrics, openapi, readyz,
-    status,
+    __path_healthz, __path_metrics, __path_openapi, __path_readyz, __path_status, Status, StatusQuery,
+    healthz, metrics, openapi, readyz, status,
 };
-pub use thread::{__path_timeline, timeline};
+pub use thread::{__path_timeline, ThreadTimeline, TimelineQuery, TimelineTurn, timeline};
 
 use self::collect::Page;
 use crate::auth::{Caller, Principal, Role};
@@ -95,7 +95,8 @@ pub async fn events(
 }
 
 fn events_body(Page { records, head, next }: &Page) -> Vec<u8> {
-    let mut body = Vec::with_capacity(64 + records.iter().map(|record| record.data().len() + 1).sum::<usize>());
+    let mut body =
+        Vec::with_capacity(64 + records.iter().map(|record| record.data().len() + 1).sum::<usize>());
     body.extend_from_slice(b"{\"events\":[");
     write_records(&mut body, records.iter());
     body.extend_from_slice(format!("],\"head\":{head},\"next\":").as_bytes());
@@ -130,7 +131,11 @@ fn write_records<'a>(body: &mut Vec<u8>, records: impl Iterator<Item = &'a Recor
         (status = 500, description = "`LOG_DAMAGED`", body = ProblemBody),
     )
 )]
-pub async fn event(State(app): State<App>, caller: Caller, Path(index): Path<String>) -> Result<Response, Problem> {
+pub async fn event(
+    State(app): State<App>,
+    caller: Caller,
+    Path(index): Path<String>,
+) -> Result<Response, Problem> {
     caller.require(Role::LogRead)?;
     let index: u64 = index.parse().map_err(|_| invalid("The path names no index: give a whole number."))?;
     let store = std::sync::Arc::clone(&app.store);
@@ -170,7 +175,11 @@ pub async fn events_by_digest(
                     || blobs::references(data).any(|found| found == digest))
         })?;
         let next = (found.len() == BY_DIGEST_MAX).then(|| found.last().map(|(index, _)| *index)).flatten();
-        Ok(Page { records: found.into_iter().map(|(_, record)| record).collect(), head: store.live.head(), next })
+        Ok(Page {
+            records: found.into_iter().map(|(_, record)| record).collect(),
+            head: store.live.head(),
+            next,
+        })
     })
     .await?;
     Ok(json(events_body(&page)))

@@ -51,7 +51,8 @@ impl Store {
     /// As [`Reader::record`].
     pub fn record(&self, index: Index) -> Result<Option<RecordBytes>, ReadError> {
         let mut buffer = Vec::new();
-        let Some((at, len)) = self.reader.record(index, &mut buffer)?.map(|record| data_range(&record)) else {
+        let Some((at, len)) = self.reader.record(index, &mut buffer)?.map(|record| data_range(&record))
+        else {
             return Ok(None);
         };
         Ok(Some(RecordBytes { buffer, at, len }))

@@ -77,7 +77,8 @@ impl TailShared {
 
     /// Closes the connections of followers that read nothing, and brings the gauges up to date. Once a second.
     pub fn sweep(&self) {
-        let stalled = self.followers.close_stalled(body::stall_patience(self.heartbeat, self.reader_patience));
+        let stalled =
+            self.followers.close_stalled(body::stall_patience(self.heartbeat, self.reader_patience));
         self.metrics.readers_stalled_total.increment(stalled as u64);
         self.metrics.followers.set(self.followers.len() as f64);
         self.metrics.follower_lag_max.set(self.followers.lag_max(self.store.live.head()) as f64);
@@ -85,7 +86,7 @@ impl TailShared {
 
     /// Half to one and a half times the configured delay, so that clients do not come back all at once.
     fn retry_ms(&self) -> u64 {
-        let draw = ulid::Ulid::new().random() as u64 % (self.retry_ms + 1);
+        let draw = ulid::Ulid::generate().random() as u64 % (self.retry_ms + 1);
         (self.retry_ms / 2 + draw).max(1)
     }
 }
@@ -132,7 +133,8 @@ pub async fn tail(
         Start::At(span) => Some(span),
         Start::Reset(_) => None,
     };
-    let Some(follower) = shared.followers.enter(connection.clone(), span.map_or(head, |span| span.next)) else {
+    let Some(follower) = shared.followers.enter(connection.clone(), span.map_or(head, |span| span.next))
+    else {
         shared.metrics.followers_refused.increment(1);
         return close(connection, REFUSAL).await;
     };

@@ -24,6 +24,7 @@ mod tests;
 
 pub use error::{Error, ErrorKind, Kind};
 pub use number::{INTEGER_MAX, NotFinite, is_admissible, write_number};
+pub use pointer::at as pointer_at;
 pub use reader::{Mark, Reader};
 pub use rewrite::Inspect;
 pub use string::write_string;

@@ -51,7 +51,9 @@ pub(super) fn check(
 }
 
 fn invalid(why: &'static str) -> Problem {
-    Problem::new(ReasonCode::InvalidParent).detail(format!("parent_turn_id: {why}.")).pointer("/payload/parent_turn_id")
+    Problem::new(ReasonCode::InvalidParent)
+        .detail(format!("parent_turn_id: {why}."))
+        .pointer("/payload/parent_turn_id")
 }
 
 /// The parents that the INTENTs of a turn name; none where the thread does not have the turn.
@@ -66,9 +68,14 @@ fn parents_of(
     store.find(&key, Index::ZERO, TURN_RECORDS_MAX, |data| {
         let Some(view) = View::parse(data) else { return false };
         let is = |raw, wanted: &str| canonical::unescape(raw).as_deref() == Some(wanted);
-        if view.kind == Kind::Intent && is(view.stream_id, stream) && is(view.thread_id, thread) && is(view.turn_id, turn) {
+        if view.kind == Kind::Intent
+            && is(view.stream_id, stream)
+            && is(view.thread_id, thread)
+            && is(view.turn_id, turn)
+        {
             let parents: &mut Vec<String> = parents.get_or_insert_default();
-            parents.extend(view.parent_turn_id.and_then(canonical::unescape).map(|parent| parent.into_owned()));
+            parents
+                .extend(view.parent_turn_id.and_then(canonical::unescape).map(|parent| parent.into_owned()));
         }
         false
     })?;

@@ -212,7 +212,9 @@ fn read_stream_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Err
     if is_name(&id, b"._-", 64) {
         return Ok(id);
     }
-    Err(reader.fail(rejected("give a letter or digit, then up to 63 letters, digits, dots, underscores or hyphens")))
+    Err(reader.fail(rejected(
+        "give a letter or digit, then up to 63 letters, digits, dots, underscores or hyphens",
+    )))
 }
 
 fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
@@ -329,7 +331,8 @@ pub fn is_secret(key: &str) -> bool {
         "password",
     ];
     NAMES.iter().any(|name| {
-        let mut letters = key.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).map(|byte| byte.to_ascii_lowercase());
+        let mut letters =
+            key.bytes().filter(|byte| !matches!(byte, b'-' | b'_')).map(|byte| byte.to_ascii_lowercase());
         name.bytes().all(|wanted| letters.next() == Some(wanted)) && letters.next().is_none()
     })
 }

@@ -114,18 +114,24 @@ impl Ingress {
                 view.kind == Kind::Intent
                     && view.type_name == "submitted"
                     && canonical::unescape(view.stream_id).as_deref() == Some(stream)
-                    && view.subjects().flatten().any(|found| canonical::unescape(found.subject).as_deref() == Some(subject))
+                    && view
+                        .subjects()
+                        .flatten()
+                        .any(|found| canonical::unescape(found.subject).as_deref() == Some(subject))
             })
         })?;
         Ok(found.first().map(|(index, record)| {
             let view = View::parse(record.data());
-            let digest = view.and_then(|view| view.payload_member("request_digest").and_then(canonical::string));
+            let digest =
+                view.and_then(|view| view.payload_member("request_digest").and_then(canonical::string));
             (*index, digest.map(|digest| digest.into_owned()))
         }))
     }
 
     async fn check_parent(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
-        let Some(parent) = intent.parent_turn_id.clone().map(|parent| parent.into_owned()) else { return Ok(()) };
+        let Some(parent) = intent.parent_turn_id.clone().map(|parent| parent.into_owned()) else {
+            return Ok(());
+        };
         let this = Arc::clone(self);
         let (stream, thread, turn) = (
             intent.stream_id.clone().into_owned(),
@@ -156,7 +162,7 @@ impl Ingress {
         exchange: &Exchange,
     ) -> Result<Prepared, Problem> {
         let intent = request.intent;
-        let frame = PayloadFrame { request, principal, exchange, execution_id: Ulid::new() };
+        let frame = PayloadFrame { request, principal, exchange, execution_id: Ulid::generate() };
         match frame.prepare(&intent.payload, &intent.declared_refs) {
             Ok(prepared) => Ok(prepared),
             Err(PrepareError::TooLarge { len }) => {
@@ -302,7 +308,9 @@ async fn blocking<T: Send + 'static>(
 pub fn unreadable(error: &LookupError) -> Problem {
     tracing::error!(%error, "a look-up failed");
     match error {
-        LookupError::Read(gesta_log_format::log::ReadError::Damaged(_)) => Problem::new(ReasonCode::LogDamaged),
+        LookupError::Read(gesta_log_format::log::ReadError::Damaged(_)) => {
+            Problem::new(ReasonCode::LogDamaged)
+        }
         LookupError::Read(_) | LookupError::Keys(_) => Problem::new(ReasonCode::Internal),
     }
 }

@@ -193,6 +193,14 @@ catalogue! {
         "No snapshot",
         "There is no snapshot at this length.",
         "Ask for the head, or for a length that has one.";
+    RangeNotSatisfiable "RANGE_NOT_SATISFIABLE" 416 Ingress false
+        "Range not satisfiable",
+        "The header `Range` begins behind the end of the blob; `Content-Range` gives its length.",
+        "Ask for a range within the length, or for the whole.";
+    BlobTransfersFull "BLOB_TRANSFERS_FULL" 503 Ingress true
+        "Too many blobs on their way",
+        "As many blobs are being uploaded, or downloaded, as the server allows at once. Nothing was stored.",
+        "Send it again after Retry-After.";
     QueueFull "QUEUE_FULL" 503 Log true
         "Queue full",
         "As many records wait for the disk as `log.queue_records_max` allows. Nothing was appended.",

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use gesta_log_format::Index;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::{self, canonical};
-use gesta_log_format::Index;
+use gesta_replay::Projection as _;
 use gesta_replay::event::Event;
-use gesta_replay::projection::Projection as _;
 use gesta_replay::projections::threads::{Timeline, Turn};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -106,7 +106,9 @@ pub async fn timeline(
             write_turn(&store, turn, &mut body)?;
         }
         body.extend_from_slice(b"],\"next\":");
-        body.extend_from_slice(page.next.map_or_else(|| "null".to_owned(), |next| next.to_string()).as_bytes());
+        body.extend_from_slice(
+            page.next.map_or_else(|| "null".to_owned(), |next| next.to_string()).as_bytes(),
+        );
         body.push(b'}');
         Ok(body)
     })
@@ -128,9 +130,9 @@ fn fold(store: &Store, stream_id: &str, thread_id: &str) -> Result<Timeline, Loo
             if !belongs(&record, stream_id, thread_id) {
                 continue;
             }
-            let folded = Event::parse(record.data()).map_err(|error| error.to_string()).and_then(|event| {
-                timeline.apply(&event).map_err(|error| error.to_string())
-            });
+            let folded = Event::parse(record.data())
+                .map_err(|error| error.to_string())
+                .and_then(|event| timeline.apply(&event).map_err(|error| error.to_string()));
             if let Err(error) = folded {
                 tracing::error!(%index, error, "a record of a thread cannot be folded");
             }

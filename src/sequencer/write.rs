@@ -153,7 +153,7 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
     fn note_clock_behind(&mut self, behind_us: u64, reading: Reading) {
         let subject = Fingerprint::subject(SYSTEM_STREAM, LOG_SUBJECT);
         let expected = self.newest(&subject).or(self.log_subject);
-        let turn_id = Ulid::new().to_string();
+        let turn_id = Ulid::generate().to_string();
         let subjects = [Expectation { subject: LOG_SUBJECT.to_owned(), expected }];
         let payload = format!("{{\"behind_us\":{}}}", behind_us.min(Index::MAX.0));
         let draft = Draft {
@@ -273,7 +273,8 @@ impl Round {
 
     fn records(&self) -> impl Iterator<Item = (u64, &[Fingerprint])> {
         let starts = std::iter::once(&0).chain(&self.key_ends);
-        let ranges = starts.zip(&self.key_ends).map(|(start, end)| self.keys.get(*start..*end).unwrap_or_default());
+        let ranges =
+            starts.zip(&self.key_ends).map(|(start, end)| self.keys.get(*start..*end).unwrap_or_default());
         (self.batch.start().0..).zip(ranges)
     }
 }

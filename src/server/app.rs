@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::extract::FromRef;
 use gesta_log_format::Digest;
+use gesta_log_format::Index;
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::canonical;
 use gesta_log_format::log::Reader;
-use gesta_log_format::Index;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::auth::{Auth, Principal};

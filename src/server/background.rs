@@ -97,7 +97,8 @@ impl Background {
         loop {
             let signals = Arc::clone(&self.signals);
             let waits = |state: &mut State| !(state.appended || state.rolled || state.ended);
-            let mut state = signals.some.wait_while(signals.lock(), waits).unwrap_or_else(PoisonError::into_inner);
+            let mut state =
+                signals.some.wait_while(signals.lock(), waits).unwrap_or_else(PoisonError::into_inner);
             let (rolled, ended) = (std::mem::take(&mut state.rolled), state.ended);
             drop(state);
             if rolled {
@@ -130,9 +131,11 @@ impl Background {
 
     fn write_frontier(&mut self) -> Result<(), Dead> {
         let Some((index, segment, byte)) = self.store.reader.durable_end() else { return Ok(()) };
-        self.frontier
-            .write(Frontier { index, segment, byte })
-            .map_err(|cause| Dead { doing: "write", file: "frontier".to_owned(), cause })
+        self.frontier.write(Frontier { index, segment, byte }).map_err(|cause| Dead {
+            doing: "write",
+            file: "frontier".to_owned(),
+            cause,
+        })
     }
 
     fn flush_keys(&self) {

@@ -44,7 +44,7 @@ impl Listen {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let accepted = tokio::select! {
-                _ = draining.wait_for(|draining| *draining) => return,
+                () = is_true(&mut draining) => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -90,7 +90,7 @@ impl Listen {
         let mut draining = self.draining.clone();
         let served = tokio::select! {
             served = serving.as_mut() => served,
-            _ = draining.wait_for(|draining| *draining) => {
+            () = is_true(&mut draining) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -114,7 +114,7 @@ impl Listen {
         let mut draining = self.draining.clone();
         let served = tokio::select! {
             served = serving.as_mut() => served,
-            _ = draining.wait_for(|draining| *draining) => {
+            () = is_true(&mut draining) => {
                 serving.as_mut().graceful_shutdown();
                 serving.await
             }
@@ -123,6 +123,11 @@ impl Listen {
             debug!(%error, "a connection ended");
         }
     }
+}
+
+/// Resolves once the value is true, or nobody can make it so any more.
+async fn is_true(value: &mut watch::Receiver<bool>) {
+    drop(value.wait_for(|value| *value).await);
 }
 
 async fn answer(

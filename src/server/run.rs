@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::disk::real::RealDisk;
-use gesta_log_format::log::{Dead, Writer};
 use gesta_log_format::envelope::View;
+use gesta_log_format::log::{Dead, Writer};
 use gesta_log_format::{Index, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -180,6 +180,14 @@ struct Open {
     lock: <RealDisk as Disk>::Lock,
 }
 
+fn blob_bounds(config: &Config) -> blobs::Bounds {
+    blobs::Bounds {
+        blob_bytes_max: config.blobs.blob_bytes_max,
+        piece_patience: Duration::from_secs(config.limits.body_read_seconds_max),
+        ..blobs::Bounds::default()
+    }
+}
+
 fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
@@ -188,7 +196,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     }
     let metrics = LogMetrics::new();
     let tail = TailShared::new(Arc::clone(&store), &config.tail, metrics.clone());
-    let blobs = Arc::new(blobs::Store::open(&config.server.data, blobs::Bounds::from(&config))?);
+    let blobs = Arc::new(blobs::Store::open(&config.server.data, blob_bounds(&config))?);
     let ingress = Arc::new(Ingress {
         store: Arc::clone(&store),
         blobs: Arc::clone(&blobs),

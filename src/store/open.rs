@@ -77,7 +77,8 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
     let data = &config.server.data;
     let disk = RealDisk::new(data);
     let of_log = |cause| StoreError::Log { data: data.display().to_string(), cause };
-    disk.create_dir("").map_err(|cause| of_log(OpenError::Io { doing: "create", file: String::new(), cause }))?;
+    disk.create_dir("")
+        .map_err(|cause| of_log(OpenError::Io { doing: "create", file: String::new(), cause }))?;
     let state = store::open(&data.join(STATE_DIR), STATE_CACHE_BYTES)?;
     let sealed_keys = SealedKeys::open(state.clone())?;
 
@@ -110,7 +111,7 @@ fn options(config: &Config) -> Options {
         fill_piece_bytes_max: config.log.fill_piece_bytes_max,
         batch_bytes_max: config.log.batch_bytes_max + record::RECORD_BYTES_MAX,
         origin: config.server.origin.clone(),
-        new_origin: format!("gesta.local/{}", Ulid::new()),
+        new_origin: format!("gesta.local/{}", Ulid::generate()),
     }
 }
 
@@ -153,7 +154,11 @@ fn take_over_keys(
 ) -> Result<Keys, StoreError> {
     let known: Vec<_> = sealed
         .iter()
-        .map(|segment| keys::SealedSegment { first: segment.id.0.0, end: segment.next.0, seal: segment.blake3 })
+        .map(|segment| keys::SealedSegment {
+            first: segment.id.0.0,
+            end: segment.next.0,
+            seal: segment.blake3,
+        })
         .collect();
     let (keys, missing) = Keys::new(sealed_keys, &known)?;
     if !missing.is_empty() {

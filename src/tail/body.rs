@@ -79,7 +79,7 @@ impl TailBody {
             shared,
             filter: filter.map(Arc::new),
             follower,
-            ticket: ticket.map(|ticket| -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            ticket: ticket.map(|mut ticket| -> Pin<Box<dyn Future<Output = ()> + Send>> {
                 Box::pin(async move { ticket.superseded().await })
             }),
             opening: Some(opening.into()),

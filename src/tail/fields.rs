@@ -81,7 +81,7 @@ impl<'a> From<&View<'a>> for Selected<'a> {
 }
 
 /// Whether the record has a subject of this escaped text.
-pub fn view_has_subject(view: &View<'_>, subject: &[u8]) -> bool {
+pub(super) fn view_has_subject(view: &View<'_>, subject: &[u8]) -> bool {
     view.subjects().flatten().any(|found: Subject<'_>| found.subject == subject)
 }
 

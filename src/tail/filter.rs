@@ -128,7 +128,8 @@ impl Filter {
     }
 
     fn matches_selected(&self, record: &Selected<'_>) -> bool {
-        let equals = |wanted: &Option<Vec<u8>>, found: &[u8]| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let equals =
+            |wanted: &Option<Vec<u8>>, found: &[u8]| wanted.as_deref().is_none_or(|wanted| wanted == found);
         equals(&self.stream_id, record.stream_id)
             && (self.lanes.is_empty() || self.lanes.iter().any(|lane| lane == record.lane))
             && (self.kinds.is_empty() || self.kinds.contains(&record.kind))

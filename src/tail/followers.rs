@@ -77,9 +77,9 @@ impl Followers {
         let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
         let now_ms = self.now_ms();
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let stalled = open
-            .values()
-            .filter(|progress| now_ms.saturating_sub(progress.polled_ms.load(Ordering::Relaxed)) > patience_ms);
+        let stalled = open.values().filter(|progress| {
+            now_ms.saturating_sub(progress.polled_ms.load(Ordering::Relaxed)) > patience_ms
+        });
         stalled.filter_map(|progress| progress.connection.as_ref()).map(Connection::close).count()
     }
 

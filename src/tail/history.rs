@@ -21,7 +21,7 @@ const SCAN_BYTES_MAX: usize = 4 << 20;
 const KEYED_RECORDS_MAX: usize = 256;
 
 /// A place to read on from.
-pub type LogCursor = Cursor<<RealDisk as Disk>::File>;
+pub(super) type LogCursor = Cursor<<RealDisk as Disk>::File>;
 
 /// Memory for chunks, shared by all followers.
 #[derive(Debug)]
@@ -34,14 +34,19 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(budget_bytes: usize, chunk_bytes: usize, small_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { free_bytes: AtomicUsize::new(budget_bytes), chunk_bytes, small_bytes, spare: Mutex::default() })
+        Arc::new(Self {
+            free_bytes: AtomicUsize::new(budget_bytes),
+            chunk_bytes,
+            small_bytes,
+            spare: Mutex::default(),
+        })
     }
 
     /// Memory for a whole chunk, or for a small one while the budget is spent.
     fn take(self: &Arc<Self>) -> Chunk {
-        let took = self.free_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
-            free.checked_sub(self.chunk_bytes)
-        });
+        let took = self
+            .free_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| free.checked_sub(self.chunk_bytes));
         match took {
             Ok(_) => {
                 let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -82,7 +87,7 @@ impl Drop for Chunk {
 }
 
 /// What one read of history gives.
-pub struct Read {
+pub(super) struct Read {
     /// Records as they lie, or those that the filter shows; may be empty.
     pub bytes: Bytes,
     /// The first index that was not looked at.
@@ -97,7 +102,7 @@ pub struct Read {
 ///
 /// # Errors
 /// [`LookupError`]; damage is named with segment, byte and index.
-pub fn read(
+pub(super) fn read(
     store: &Store,
     budget: &Arc<Budget>,
     filter: Option<&Filter>,

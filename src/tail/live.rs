@@ -5,11 +5,11 @@
 //! in a millisecond or two, so that under load a wake-up serves many records.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use gesta_log_format::Index;
@@ -46,7 +46,12 @@ impl Group {
     }
 
     /// The bytes of those records from `from` up to `to` that `wanted` accepts.
-    pub fn select(&self, from: Index, to: Index, wanted: impl Fn(&Fields, &[u8]) -> bool) -> Vec<(Index, Bytes)> {
+    pub fn select(
+        &self,
+        from: Index,
+        to: Index,
+        wanted: impl Fn(&Fields, &[u8]) -> bool,
+    ) -> Vec<(Index, Bytes)> {
         let fields = self.fields.get_or_init(|| self.extract());
         let nth = |index: Index| usize::try_from(index.since(self.start)).unwrap_or(usize::MAX);
         let mut selected: Vec<(Index, Bytes)> = Vec::new();
@@ -154,9 +159,9 @@ impl Live {
         }
         let base = u32::try_from(pending.bytes.len()).unwrap_or(u32::MAX);
         pending.bytes.extend_from_slice(batch.bytes());
-        pending
-            .places
-            .extend(batch.placed().iter().map(|placed| Place { data: base + placed.data, end: base + placed.end }));
+        pending.places.extend(
+            batch.placed().iter().map(|placed| Place { data: base + placed.data, end: base + placed.end }),
+        );
         pending.end = batch.end();
         drop(pending);
         if !self.told.swap(true, Ordering::AcqRel) {

@@ -28,7 +28,7 @@ pub struct TailQuery {
 
 /// What a tail shows: the records from `next` up to `stop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub(super) struct Span {
     pub next: Index,
     /// Exclusive; none follows for ever.
     pub stop: Option<Index>,
@@ -36,7 +36,7 @@ pub struct Span {
 
 /// What a request for a tail is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub(super) enum Start {
     /// Records.
     At(Span),
     /// Nothing ever again: 204 ends a browser's reconnects.
@@ -51,7 +51,13 @@ impl TailQuery {
     /// # Errors
     /// `INVALID_INPUT` where `since` is not an index. A cursor that a client repeats by itself is never refused with a
     /// status, because that would end a browser's EventSource: it is answered with a reset.
-    pub fn start(&self, headers: &HeaderMap, origin: &str, first: Index, head: Index) -> Result<Start, Problem> {
+    pub(super) fn start(
+        &self,
+        headers: &HeaderMap,
+        origin: &str,
+        first: Index,
+        head: Index,
+    ) -> Result<Start, Problem> {
         let header = headers.get("last-event-id").map(|value| value.to_str().unwrap_or("?"));
         // An empty one is what a browser has before its first event.
         let cursor = header.or(self.last_event_id.as_deref()).filter(|cursor| !cursor.is_empty());
@@ -159,7 +165,11 @@ mod tests {
         let until = TailQuery { until: Some(6), ..since("4") };
         check(&until, None, Start::At(Span { next: Index(5), stop: Some(Index(7)) }));
         check(&until, Some("6"), Start::Over);
-        check(&TailQuery { until: Some(20), ..since("4") }, None, Start::At(Span { next: Index(5), stop: Some(Index(21)) }));
+        check(
+            &TailQuery { until: Some(20), ..since("4") },
+            None,
+            Start::At(Span { next: Index(5), stop: Some(Index(21)) }),
+        );
         let once = TailQuery { follow: Some(false), ..since("4") };
         check(&once, None, Start::At(Span { next: Index(5), stop: Some(Index(10)) }));
         check(&once, Some("9"), Start::Over);

@@ -15,7 +15,7 @@ enum Open {
 }
 
 /// The pointer to the value or member that begins at `offset`, or else to the innermost value around it.
-pub(super) fn at(text: &[u8], offset: usize) -> String {
+pub fn at(text: &[u8], offset: usize) -> String {
     let mut stack: Vec<Open> = Vec::new();
     let mut position = 0;
     while let Some(&byte) = text.get(position).filter(|_| position <= offset) {

@@ -78,6 +78,12 @@ impl<F> Cursor<F> {
     pub const fn next(&self) -> Index {
         self.next
     }
+
+    /// The segment of the record that was read last and the byte behind it; none before the first read.
+    #[must_use]
+    pub fn place(&self) -> Option<(SegmentId, u64)> {
+        self.place.as_ref().map(|(segment, byte)| (segment.id(), *byte))
+    }
 }
 
 /// Whole records, as they lie on the disk.

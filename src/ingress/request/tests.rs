@@ -37,8 +37,18 @@ fn check(from: &str, to: &str, code: ReasonCode, pointer: &str) {
 fn each_wrong_shape_is_refused_with_its_pointer() {
     use ReasonCode::{InvalidInput, InvalidJson, SecretsPresent, UnsupportedInterfaceVersion};
     check(r#""interface_version":2,"#, "", UnsupportedInterfaceVersion, "/interface_version");
-    check(r#""interface_version":2"#, r#""interface_version":1"#, UnsupportedInterfaceVersion, "/interface_version");
-    check(r#""interface_version":2"#, r#""interface_version":"2""#, UnsupportedInterfaceVersion, "/interface_version");
+    check(
+        r#""interface_version":2"#,
+        r#""interface_version":1"#,
+        UnsupportedInterfaceVersion,
+        "/interface_version",
+    );
+    check(
+        r#""interface_version":2"#,
+        r#""interface_version":"2""#,
+        UnsupportedInterfaceVersion,
+        "/interface_version",
+    );
     check(r#""correlation_id":"c-1","#, "", InvalidInput, "/correlation_id");
     check("c-1", "", InvalidInput, "/correlation_id");
     check("c-1", "c 1", InvalidInput, "/correlation_id");
@@ -52,7 +62,12 @@ fn each_wrong_shape_is_refused_with_its_pointer() {
     check(r#""actor":"a@b""#, r#""actor":"a","extra":1"#, InvalidInput, "/payload/extra");
     check(r#""parent_turn_id":null"#, r#""parent_turn_id":3"#, InvalidInput, "/payload/parent_turn_id");
     check(r#""message":"hi","thread_id":"t""#, r#""thread_id":"other""#, InvalidInput, "/payload/payload");
-    check(r#""ref_type":"event""#, r#""ref_type":"thing""#, InvalidInput, "/payload/declared_refs/0/ref_type");
+    check(
+        r#""ref_type":"event""#,
+        r#""ref_type":"thing""#,
+        InvalidInput,
+        "/payload/declared_refs/0/ref_type",
+    );
     check(r#","ref_id":"c-0""#, "", InvalidInput, "/payload/declared_refs/0/ref_id");
     check(r#""hi""#, r#"{"a":[{"API-Key":"x"}]}"#, SecretsPresent, "/payload/payload/message/a/0/API-Key");
     check(r#""hi""#, "1e20", InvalidJson, "/payload/payload/message");

@@ -1,0 +1,76 @@
+//! What it means to be folded from the log.
+
+use gesta_log_format::{Digest, Index};
+
+use crate::event::{Event, EventError};
+use crate::snapshot::RestoreError;
+
+/// A state that follows from records and from nothing else.
+///
+/// Invariant: two states of the same records are equal and have equal digests, however often they were written down
+/// ([`Projection::snapshot`]) and taken up again ([`Projection::restore`]) on the way, in any run and on any machine.
+pub trait Projection {
+    /// What it is called in snapshots and in `GET /snapshot`.
+    fn name(&self) -> &'static str;
+
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// [`FoldError`]; nothing has changed then.
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError>;
+
+    /// The first index that is not in the state.
+    fn applied(&self) -> Index;
+
+    /// The state as canonical JSON: `{"projection":NAME,"state":{…},"version":N}`. The version moves with the form
+    /// of `state`, which each projection describes.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// SHA-256 over [`Projection::snapshot`].
+    fn digest(&self) -> Digest {
+        Digest::of(&self.snapshot())
+    }
+
+    /// The state that a snapshot holds.
+    ///
+    /// # Errors
+    /// [`RestoreError`] for everything that [`Projection::snapshot`] does not write.
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError>
+    where
+        Self: Sized;
+}
+
+/// Why a record could not be folded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// Its envelope cannot be understood.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// It is not the record that follows.
+    #[error("the record at index {found} cannot be folded: the one at index {expected} must be next")]
+    OutOfPlace {
+        /// The index that has to come next.
+        expected: Index,
+        /// The index that came.
+        found: Index,
+    },
+    /// It lies before one that was folded.
+    #[error("the record at index {found} cannot be folded: all below {applied} were")]
+    Again {
+        /// The first index that was not folded.
+        applied: Index,
+        /// The index that came.
+        found: Index,
+    },
+}
+
+impl FoldError {
+    /// The index of the record, where it gives a readable one.
+    #[must_use]
+    pub fn index(&self) -> Option<Index> {
+        match self {
+            Self::Event(error) => error.index,
+            Self::OutOfPlace { found, .. } | Self::Again { found, .. } => Some(*found),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The projector: folds each durable record, and says how far it is.
+//!
+//! Owns the live projections. One thread of its own follows the log: it is woken once for each head that is
+//! published, however many records lie below it, and reads the log as any follower does, so it never sees a record
+//! that a power cut could take back. What it cannot read or understand stops it for good; the log itself is served
+//! on, and readiness asks [`Projector::failed`].
+
+mod failure;
+mod follow;
+mod snapshots;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use gesta_log_format::Index;
+use gesta_log_format::disk::Disk;
+use gesta_log_format::log::Reader;
+use gesta_replay::projections::head::Head;
+use gesta_replay::{Phase, Projection};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+pub use failure::Failure;
+pub use snapshots::{Origin, Snapshots};
+
+use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_RECORDS_MAX};
+use crate::problem::{Problem, ReasonCode};
+use follow::Follower;
+
+/// The live projections and the thread that folds them.
+pub struct Projector {
+    shared: Arc<Shared>,
+    applied: watch::Receiver<Index>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What the thread and those who ask it share.
+struct Shared {
+    /// Locked by the thread for one piece of the log at a time, at most [`PROJECTOR_CHUNK_BYTES`].
+    head: Mutex<Head>,
+    failure: OnceLock<Failure>,
+}
+
+impl Shared {
+    fn head(&self) -> MutexGuard<'_, Head> {
+        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Running {
+    /// Dropping it stops the thread.
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// Where a stream stands, as `GET /status` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The first index that the rest does not reflect.
+    pub applied: Index,
+    /// The phase of the stream's last turn.
+    pub phase: Phase,
+    /// The index of the stream's last record; none where it has none.
+    pub last_index: Option<Index>,
+    /// How many records the stream has.
+    pub count: u64,
+}
+
+/// A record was not applied within the time that a request waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record at index {min_index} is not applied: all below {applied} are")]
+pub struct NotApplied {
+    /// What was waited for.
+    pub min_index: Index,
+    /// The first index that was not applied when the wait ended.
+    pub applied: Index,
+}
+
+impl From<NotApplied> for Problem {
+    fn from(error: NotApplied) -> Self {
+        Self::new(ReasonCode::IndexNotApplied)
+            .detail(format!("Index {} is not applied: all below {} are.", error.min_index, error.applied))
+            .extra("applied", error.applied.0)
+    }
+}
+
+/// How often the projector pauses to do something else.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// The most bytes that are folded at once.
+    pub chunk_bytes: usize,
+    /// The most records between two snapshots.
+    pub snapshot_records_max: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { chunk_bytes: PROJECTOR_CHUNK_BYTES, snapshot_records_max: SNAPSHOT_RECORDS_MAX }
+    }
+}
+
+impl Projector {
+    /// Takes up the newest snapshot of the log with this origin and starts the thread, which folds what `head`, the
+    /// first index that is not published, has below it, then and whenever it moves. Dropping the sender of `head`
+    /// ends the thread once it has folded all that was published.
+    ///
+    /// A snapshot that does not belong to this log, or is not as it was written, is deleted, and the fold begins at
+    /// index 0.
+    ///
+    /// # Errors
+    /// Where the system starts no thread.
+    pub fn start<D: Disk>(
+        reader: Reader<D>,
+        head: watch::Receiver<Index>,
+        snapshots: Snapshots,
+        pace: Pace,
+    ) -> io::Result<Self> {
+        let restored = snapshots.restore(reader.head());
+        let (applied_sender, applied) = watch::channel(restored.applied());
+        let shared = Arc::new(Shared { head: Mutex::new(restored), failure: OnceLock::new() });
+        let (stop, stopped) = oneshot::channel();
+        let follower = Follower::new(reader, Arc::clone(&shared), applied_sender, snapshots, pace);
+        let thread =
+            thread::Builder::new().name("projector".to_owned()).spawn(move || follower.run(head, stopped))?;
+        Ok(Self { shared, applied, running: Mutex::new(Some(Running { stop, thread })) })
+    }
+
+    /// The first index that is not applied.
+    #[must_use]
+    pub fn applied(&self) -> Index {
+        *self.applied.borrow()
+    }
+
+    /// Tells of every change of [`Projector::applied`]; closed once the projector has stopped.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Index> {
+        self.applied.clone()
+    }
+
+    /// Where a stream stands.
+    #[must_use]
+    pub fn status(&self, stream_id: &str) -> Status {
+        let head = self.shared.head();
+        let applied = head.applied();
+        match head.stream(stream_id) {
+            Some(stream) => Status {
+                applied,
+                phase: stream.phase,
+                last_index: Some(stream.last_index),
+                count: stream.count,
+            },
+            None => Status { applied, phase: Phase::Empty, last_index: None, count: 0 },
+        }
+    }
+
+    /// Waits until the record at `min_index` is applied, at most `longest`, and gives the applied index.
+    ///
+    /// # Errors
+    /// [`NotApplied`], at once where the projector has stopped.
+    pub async fn wait_applied(&self, min_index: Index, longest: Duration) -> Result<Index, NotApplied> {
+        let mut applied = self.watch();
+        let found = timeout(longest, applied.wait_for(|applied| *applied > min_index)).await;
+        match found {
+            Ok(Ok(applied)) => Ok(*applied),
+            Ok(Err(_)) | Err(_) => Err(NotApplied { min_index, applied: self.applied() }),
+        }
+    }
+
+    /// Why the projector has stopped, if a failure stopped it.
+    #[must_use]
+    pub fn failed(&self) -> Option<&Failure> {
+        self.shared.failure.get()
+    }
+
+    /// Stops the thread behind the piece that it is folding, and waits until its last snapshot is written. Blocks, so
+    /// not for a task. A second call does nothing.
+    pub fn stop(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Running { stop, thread }) = running {
+            drop(stop);
+            // A panic of the thread has become a failure that was logged.
+            let _ = thread.join();
+        }
+    }
+}
