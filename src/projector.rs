@@ -13,10 +13,12 @@ mod snapshots;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use bytes::Bytes;
 use gesta_log_format::Index;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::log::Reader;
@@ -89,10 +91,24 @@ impl From<NotApplied> for Problem {
     }
 }
 
+/// Where the projector gets the records from.
+pub struct Source<D: Disk> {
+    /// All that is durable.
+    pub reader: Reader<D>,
+    /// The first index that is not published, never above what is durable. Each change wakes the thread once.
+    pub head: watch::Receiver<Index>,
+    /// The newest records in memory, which cost neither a read nor a checksum.
+    pub recent: Recent,
+}
+
+/// Gives whole durable records, as they lie on the disk, that begin with the first index of the range and end within
+/// it; none where the first is not in memory any more.
+pub type Recent = Box<dyn Fn(Range<Index>) -> Option<Bytes> + Send>;
+
 /// How often the projector pauses to do something else.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// The most bytes that are folded at once.
+    /// The most bytes that are folded at once, give or take a record.
     pub chunk_bytes: usize,
     /// The most records between two snapshots.
     pub snapshot_records_max: u64,
@@ -105,28 +121,22 @@ impl Default for Pace {
 }
 
 impl Projector {
-    /// Takes up the newest snapshot of the log with this origin and starts the thread, which folds what `head`, the
-    /// first index that is not published, has below it, then and whenever it moves. Dropping the sender of `head`
-    /// ends the thread once it has folded all that was published.
+    /// Takes up the newest snapshot and starts the thread, which folds what the source has published, then and
+    /// whenever that grows. Dropping the sender of the source's head ends the thread once all of it is folded.
     ///
     /// A snapshot that does not belong to this log, or is not as it was written, is deleted, and the fold begins at
     /// index 0.
     ///
     /// # Errors
     /// Where the system starts no thread.
-    pub fn start<D: Disk>(
-        reader: Reader<D>,
-        head: watch::Receiver<Index>,
-        snapshots: Snapshots,
-        pace: Pace,
-    ) -> io::Result<Self> {
-        let restored = snapshots.restore(reader.head());
+    pub fn start<D: Disk>(source: Source<D>, snapshots: Snapshots, pace: Pace) -> io::Result<Self> {
+        let restored = snapshots.restore(source.reader.head());
         let (applied_sender, applied) = watch::channel(restored.applied());
         let shared = Arc::new(Shared { head: Mutex::new(restored), failure: OnceLock::new() });
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower::new(reader, Arc::clone(&shared), applied_sender, snapshots, pace);
+        let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots, pace);
         let thread =
-            thread::Builder::new().name("projector".to_owned()).spawn(move || follower.run(head, stopped))?;
+            thread::Builder::new().name("projector".to_owned()).spawn(move || follower.run(stopped))?;
         Ok(Self { shared, applied, running: Mutex::new(Some(Running { stop, thread })) })
     }
 

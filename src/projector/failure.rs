@@ -1,5 +1,6 @@
 //! Why the projector stopped.
 
+use gesta_log_format::Index;
 use gesta_log_format::log::ReadError;
 use gesta_log_format::segment::SegmentId;
 use gesta_replay::FoldError;
@@ -18,7 +19,9 @@ pub enum Failure {
         segment: SegmentId,
         /// Where it begins.
         byte: u64,
-        /// Its index and what is wrong.
+        /// Its index.
+        index: Index,
+        /// What is wrong.
         #[source]
         cause: FoldError,
     },
@@ -41,8 +44,8 @@ impl Failure {
             Self::Read(gone @ ReadError::Gone { index, first }) => {
                 error!(index = index.0, first = first.0, cause = %gone, "{MESSAGE}");
             }
-            Self::Fold { segment, byte, cause } => {
-                error!(%segment, byte, index = cause.index().map(|index| index.0), %cause, "{MESSAGE}");
+            Self::Fold { segment, byte, index, cause } => {
+                error!(%segment, byte, index = index.0, %cause, "{MESSAGE}");
             }
             Self::Panicked => error!("{MESSAGE}: it panicked"),
         }

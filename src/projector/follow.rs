@@ -8,23 +8,29 @@ use futures::executor::block_on;
 use futures::future::{Either, select};
 use gesta_log_format::Index;
 use gesta_log_format::disk::Disk;
-use gesta_log_format::log::{Chunk, Cursor, Reader};
+use gesta_log_format::log::{Cursor, ReadError};
 use gesta_log_format::record;
 use gesta_replay::{Fold, FoldError, Projection};
 use tokio::sync::{oneshot, watch};
 
-use super::{Failure, Pace, Shared, Snapshots};
+use super::{Failure, Pace, Shared, Snapshots, Source};
 
 pub(super) struct Follower<D: Disk> {
-    reader: Reader<D>,
+    source: Source<D>,
     shared: Arc<Shared>,
     applied: watch::Sender<Index>,
     snapshots: Snapshots,
     pace: Pace,
-    cursor: Cursor<D::File>,
-    buffer: Vec<u8>,
+    /// The first index that is not folded.
+    next: Index,
     /// The index of the newest snapshot.
     snapshot_at: Index,
+}
+
+/// Where history is read, and the buffer for it.
+struct History<D: Disk> {
+    cursor: Cursor<D::File>,
+    buffer: Vec<u8>,
 }
 
 /// What the thread does next.
@@ -36,20 +42,19 @@ enum Next {
 
 impl<D: Disk> Follower<D> {
     pub(super) fn new(
-        reader: Reader<D>,
+        source: Source<D>,
         shared: Arc<Shared>,
         applied: watch::Sender<Index>,
         snapshots: Snapshots,
         pace: Pace,
     ) -> Self {
         let next = *applied.borrow();
-        let (cursor, buffer) = (Cursor::at(next), Vec::new());
-        Self { reader, shared, applied, snapshots, pace, cursor, buffer, snapshot_at: next }
+        Self { source, shared, applied, snapshots, pace, next, snapshot_at: next }
     }
 
-    /// Follows `head` until it is told to stop, nobody moves the head any more, or a record cannot be folded.
-    pub(super) fn run(mut self, head: watch::Receiver<Index>, stopped: oneshot::Receiver<()>) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.follow(head, stopped)));
+    /// Follows the head until it is told to stop, nobody moves the head any more, or a record cannot be folded.
+    pub(super) fn run(mut self, stopped: oneshot::Receiver<()>) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.follow(stopped)));
         if let Err(failure) = outcome.unwrap_or(Err(Failure::Panicked)) {
             failure.log();
             // Set before `applied` closes, so that whoever sees it closed sees why.
@@ -57,55 +62,89 @@ impl<D: Disk> Follower<D> {
         }
     }
 
-    fn follow(
-        &mut self,
-        mut head: watch::Receiver<Index>,
-        mut stopped: oneshot::Receiver<()>,
-    ) -> Result<(), Failure> {
+    fn follow(&mut self, mut stopped: oneshot::Receiver<()>) -> Result<(), Failure> {
+        let mut history = History { cursor: Cursor::at(self.next), buffer: Vec::new() };
         loop {
-            let end = *head.borrow_and_update();
-            let next = self.catch_up(end, &mut stopped)?;
-            if next == Next::Stop || wait(&mut head, &mut stopped) == Next::Stop {
+            let end = *self.source.head.borrow_and_update();
+            let next = self.catch_up(end, &mut history, &mut stopped)?;
+            if next == Next::Stop || wait(&mut self.source.head, &mut stopped) == Next::Stop {
                 break;
             }
         }
-        if self.cursor.next() > self.snapshot_at {
+        if self.next > self.snapshot_at {
             self.snapshot();
         }
         Ok(())
     }
 
     /// Folds all below `end`, piece by piece.
-    fn catch_up(&mut self, end: Index, stopped: &mut oneshot::Receiver<()>) -> Result<Next, Failure> {
-        while self.cursor.next() < end {
+    fn catch_up(
+        &mut self,
+        end: Index,
+        history: &mut History<D>,
+        stopped: &mut oneshot::Receiver<()>,
+    ) -> Result<Next, Failure> {
+        while self.next < end {
             if stopped.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
                 return Ok(Next::Stop);
             }
-            let chunk = self.reader.read(&mut self.cursor, end, &mut self.buffer, self.pace.chunk_bytes)?;
-            if chunk.len == 0 {
+            let before = self.next;
+            match (self.source.recent)(before..end) {
+                Some(recent) => self.fold(&recent)?,
+                None => {
+                    let records = self.read(end, history)?;
+                    self.fold(records)?;
+                }
+            }
+            if self.next == before {
+                // Published and not there: the next head tells more.
                 break;
             }
-            self.fold(chunk)?;
-            if chunk.end.since(self.snapshot_at) >= self.pace.snapshot_records_max {
+            if self.next.since(self.snapshot_at) >= self.pace.snapshot_records_max {
                 self.snapshot();
             }
         }
         Ok(Next::Fold)
     }
 
-    /// Folds the records of a piece that was just read, and publishes how far that went.
-    fn fold(&self, chunk: Chunk) -> Result<(), Failure> {
-        let (applied, outcome) = {
-            let mut head = self.shared.head();
-            let mut fold = Fold::new(vec![&mut *head]);
-            let outcome = fold_all(&mut fold, self.buffer.get(..chunk.len).unwrap_or_default());
-            (fold.next(), outcome)
-        };
-        self.applied.send_replace(applied);
-        outcome.map_err(|Unfolded { behind, cause }| {
-            let (segment, end) = self.cursor.place().expect("a piece was just read");
-            Failure::Fold { segment, byte: end - behind as u64, cause }
-        })
+    /// Reads a piece of what is not in memory any more.
+    fn read<'h>(&self, end: Index, history: &'h mut History<D>) -> Result<&'h [u8], Failure> {
+        if history.cursor.next() != self.next {
+            history.cursor = Cursor::at(self.next);
+        }
+        let (cursor, buffer) = (&mut history.cursor, &mut history.buffer);
+        let chunk = self.source.reader.read(cursor, end, buffer, self.pace.chunk_bytes)?;
+        Ok(history.buffer.get(..chunk.len).unwrap_or_default())
+    }
+
+    /// Folds whole records, and publishes how far that went each time that the lock was let go.
+    fn fold(&mut self, mut records: &[u8]) -> Result<(), Failure> {
+        while !records.is_empty() {
+            let outcome = {
+                let mut head = self.shared.head();
+                let mut fold = Fold::new(vec![&mut *head]);
+                let outcome = fold_some(&mut fold, records, self.pace.chunk_bytes);
+                self.next = fold.next();
+                outcome
+            };
+            self.applied.send_replace(self.next);
+            records = outcome.map_err(|cause| self.failure(cause))?;
+        }
+        Ok(())
+    }
+
+    /// Finds out where the record lies that cannot be folded.
+    #[cold]
+    fn failure(&self, cause: FoldError) -> Failure {
+        let (mut cursor, mut buffer) = (Cursor::at(self.next), Vec::new());
+        let read = self.source.reader.read(&mut cursor, self.next.next(), &mut buffer, 1);
+        match (read, cursor.place()) {
+            (Err(unreadable), _) => unreadable.into(),
+            (Ok(chunk), Some((segment, end))) => {
+                Failure::Fold { segment, byte: end - chunk.len as u64, index: self.next, cause }
+            }
+            (Ok(_), None) => ReadError::Gone { index: self.next, first: self.source.reader.first() }.into(),
+        }
     }
 
     /// Writes a snapshot. Where that fails, the next start folds more; it is tried again after as many records.
@@ -119,20 +158,15 @@ impl<D: Disk> Follower<D> {
     }
 }
 
-/// A record that cannot be folded.
-struct Unfolded {
-    /// Bytes from its beginning to the end of the piece.
-    behind: usize,
-    cause: FoldError,
-}
-
-fn fold_all(fold: &mut Fold<'_>, mut rest: &[u8]) -> Result<(), Unfolded> {
-    while !rest.is_empty() {
-        let record = record::decode_trusted(rest).expect("the reader returns whole records");
-        fold.record(record.data).map_err(|cause| Unfolded { behind: rest.len(), cause })?;
+/// Folds records until `bytes_max` are behind it, at least one; gives the rest.
+fn fold_some<'r>(fold: &mut Fold<'_>, records: &'r [u8], bytes_max: usize) -> Result<&'r [u8], FoldError> {
+    let mut rest = records;
+    while !rest.is_empty() && records.len() - rest.len() < bytes_max {
+        let record = record::decode_trusted(rest).expect("only whole records are handed out");
+        fold.record(record.data)?;
         rest = rest.get(record.bytes.len()..).unwrap_or_default();
     }
-    Ok(())
+    Ok(rest)
 }
 
 /// Sleeps until the head moves.

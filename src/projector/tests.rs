@@ -23,6 +23,8 @@ struct World {
     published: watch::Sender<Index>,
     db: sled::Db,
     pace: Pace,
+    /// The newest batch, where it is to be had from memory.
+    recent: Arc<Mutex<Option<(Index, Bytes)>>>,
 }
 
 impl World {
@@ -40,21 +42,22 @@ impl World {
         let Opened { writer, reader, .. } = log::open(disk.clone(), &options, &[], &mut |_, _| ()).unwrap();
         let db = sled::Config::new().temporary(true).open().unwrap();
         let pace = Pace { chunk_bytes: 2048, snapshot_records_max: 1000 };
-        Self { disk, reader, writer: Some(writer), published: watch::Sender::new(Index::ZERO), db, pace }
+        let published = watch::Sender::new(Index::ZERO);
+        Self { disk, reader, writer: Some(writer), published, db, pace, recent: Arc::default() }
     }
 
     /// Appends one batch of `count` turns of an intent and its decision, and publishes it.
-    fn append(&mut self, count: u64) {
+    fn append(&mut self, count: u64) -> (Index, Bytes) {
         let start = self.reader.head().0;
         let records = (0..count).flat_map(|turn| {
             let correlation = format!("c{}", start + turn);
             let intent = prepared(Kind::Intent, "submitted", &correlation, "{}");
             [intent, prepared(Kind::Decision, "decided", &correlation, "{\"result\":\"ALLOW\"}")]
         });
-        self.append_records(&records.collect::<Vec<_>>());
+        self.append_records(&records.collect::<Vec<_>>())
     }
 
-    fn append_records(&mut self, records: &[Prepared]) {
+    fn append_records(&mut self, records: &[Prepared]) -> (Index, Bytes) {
         let writer = self.writer.take().unwrap();
         let mut batch = Batch::new(writer.next());
         for record in records {
@@ -64,6 +67,7 @@ impl World {
         writer.absorb(&batch);
         self.writer = Some(writer);
         self.published.send_replace(self.reader.head());
+        (batch.start(), Bytes::copy_from_slice(batch.bytes()))
     }
 
     fn start(&self) -> Projector {
@@ -72,7 +76,20 @@ impl World {
 
     fn start_under(&self, origin: &str) -> Projector {
         let snapshots = Snapshots::open(&self.db, Origin(origin.to_owned())).unwrap();
-        Projector::start(self.reader.clone(), self.published.subscribe(), snapshots, self.pace).unwrap()
+        let recent = Arc::clone(&self.recent);
+        let source = Source {
+            reader: self.reader.clone(),
+            head: self.published.subscribe(),
+            recent: Box::new(move |range| {
+                recent
+                    .lock()
+                    .unwrap()
+                    .clone()
+                    .filter(|(first, _)| *first == range.start)
+                    .map(|(_, bytes)| bytes)
+            }),
+        };
+        Projector::start(source, snapshots, self.pace).unwrap()
     }
 
     fn tree(&self) -> sled::Tree {
@@ -151,6 +168,24 @@ fn what_is_durable_and_not_published_is_not_applied() {
     drop(world.published);
     block_on(async { applied.wait_for(|_| false).await.map(|_| ()) }).unwrap_err();
     assert_eq!(projector.applied(), Index(9));
+}
+
+#[test]
+fn what_is_in_memory_is_not_read_from_the_disk() {
+    let mut world = World::new();
+    world.append(3);
+    let projector = world.start();
+    wait(&world, &projector);
+    projector.stop();
+    // More than one piece.
+    let newest = world.append(60);
+    world.damage(8);
+    *world.recent.lock().unwrap() = Some(newest);
+    let projector = world.start();
+    wait(&world, &projector);
+    world.append(2);
+    wait(&world, &projector);
+    assert_eq!((projector.status("default").count, projector.failed().is_none()), (130, true));
 }
 
 #[test]
@@ -279,10 +314,10 @@ fn a_record_of_an_unknown_type_stops_the_projector_and_is_named() {
     let projector = world.start();
     let error = block_on(projector.wait_applied(Index(10), LONG)).unwrap_err();
     assert_eq!(error.applied, Index(10));
-    let Some(Failure::Fold { segment, byte: found, cause }) = projector.failed() else {
+    let Some(Failure::Fold { segment, byte: found, index, cause }) = projector.failed() else {
         panic!("{:?}", projector.failed())
     };
-    assert_eq!((*segment, *found), (FIRST_SEGMENT, byte));
+    assert_eq!((*segment, *found, *index), (FIRST_SEGMENT, byte, Index(10)));
     let fault = Fault::UnknownType { kind: Kind::Task, name: "teleported".to_owned() };
     assert_eq!(cause, &FoldError::Event(EventError { index: Some(Index(10)), fault }));
 }

@@ -205,9 +205,17 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     });
     let snapshots = projector::Snapshots::open(&state, projector::Origin(store.origin.clone()))
         .map_err(ServeError::Snapshots)?;
-    let head = store.live.watch();
-    let projector = Projector::start(store.reader.clone(), head, snapshots, projector::Pace::default())
-        .map_err(ServeError::Thread)?;
+    let live = Arc::clone(&store.live);
+    let source = projector::Source {
+        reader: store.reader.clone(),
+        head: live.watch(),
+        recent: Box::new(move |range| {
+            let group = live.holding(range.start)?;
+            Some(group.slice(range.start, range.end.min(group.end())))
+        }),
+    };
+    let projector =
+        Projector::start(source, snapshots, projector::Pace::default()).map_err(ServeError::Thread)?;
     let signals = Arc::new(Signals::default());
     let background = Background {
         store: Arc::clone(&store),
