@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::body::Bytes;
 use futures::stream;
@@ -27,13 +27,13 @@ fn store(disk: &SimDisk) -> Arc<Store<SimDisk>> {
 }
 
 /// Three contents, the first two of which share a directory.
-fn contents() -> Vec<Vec<u8>> {
+static CONTENTS: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
     let content = |number: u32| format!("content {number} ").repeat(200).into_bytes();
     let shard = Digest::of(&content(0)).0[0];
     let neighbour = (1..).find(|number| Digest::of(&content(*number)).0[0] == shard).unwrap();
     let other = (1..).find(|number| Digest::of(&content(*number)).0[0] != shard).unwrap();
-    vec![content(0), content(neighbour), content(other)]
-}
+    [content(0), content(neighbour), content(other)]
+});
 
 fn read(store: &Store<SimDisk>, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
     let Some(blob) = store.blob(digest)? else { return Ok(None) };
@@ -48,13 +48,13 @@ fn read(store: &Store<SimDisk>, digest: &Digest) -> io::Result<Option<Vec<u8>>> 
 /// Everything that may be done in one life of a process; what it was told is durable is added to `durable`.
 fn live(disk: &SimDisk, durable: &mut Vec<Vec<u8>>) {
     let Ok(store) = Store::on(disk.clone(), Bounds::default()).map(Arc::new) else { return };
-    let contents = contents();
+    let contents = &*CONTENTS;
     // The first again at the end: a blob that is there is put as one that is not.
     for content in contents.iter().chain([&contents[0]]) {
         if store.put_bytes(content).is_ok() {
             durable.push(content.clone());
         }
-        for content in &contents {
+        for content in contents {
             if store.contains(&Digest::of(content)).is_ok_and(|contains| contains) {
                 durable.push(content.clone());
             }
@@ -71,9 +71,9 @@ fn check_durable(disk: &SimDisk, durable: &[Vec<u8>], context: &str) {
         assert!(store.contains(&digest).unwrap(), "{context}: {digest} is gone");
     }
     // Also what was never answered for is whole, if it is there.
-    for content in contents() {
-        let found = read(&store, &Digest::of(&content)).unwrap();
-        assert!(found.is_none_or(|found| found == content), "{context}");
+    for content in &*CONTENTS {
+        let found = read(&store, &Digest::of(content)).unwrap();
+        assert!(found.is_none_or(|found| found == *content), "{context}");
     }
 }
 
@@ -103,7 +103,7 @@ fn what_was_answered_for_survives_a_power_cut_after_any_fault_at_any_call() {
 fn what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() {
     for op in 0..calls_of_a_life() {
         for fault in [Fault::CrashBefore, Fault::CrashWithin, Fault::CrashAfter] {
-            for seed in 0..4 {
+            for seed in 0..32 {
                 let disk = SimDisk::new(seed);
                 disk.fail_at(op, fault);
                 let mut durable = Vec::new();
@@ -111,9 +111,8 @@ fn what_a_killed_process_left_in_the_cache_is_not_taken_for_durable() {
                 disk.process_crash();
                 // The next process only asks, and believes what it is told.
                 let next = store(&disk);
-                let asked =
-                    contents().into_iter().filter(|content| next.contains(&Digest::of(content)).unwrap());
-                durable.extend(asked);
+                let asked = CONTENTS.iter().filter(|content| next.contains(&Digest::of(content)).unwrap());
+                durable.extend(asked.cloned());
                 disk.power_cut(seed);
                 check_durable(&disk, &durable, &format!("{fault:?} at {op}, seed {seed}"));
             }
@@ -144,7 +143,7 @@ fn a_failed_sync_is_not_tried_again_and_leaves_nothing() {
 fn a_blob_whose_directory_could_not_be_synced_is_not_here() {
     let disk = SimDisk::new(1);
     let store = store(&disk);
-    let contents = contents();
+    let contents = &*CONTENTS;
     store.put_bytes(&contents[0]).unwrap();
     // Create, write, sync, rename, sync of the one directory and of the other.
     for at in [4, 5] {
@@ -157,6 +156,23 @@ fn a_blob_whose_directory_could_not_be_synced_is_not_here() {
     assert!(store.contains(&Digest::of(&contents[1])).unwrap());
     disk.power_cut(1);
     check_durable(&disk, &contents[..2], "after a second put");
+}
+
+#[test]
+fn a_blob_that_could_neither_be_synced_nor_removed_is_not_here() {
+    let disk = SimDisk::new(1);
+    let store = store(&disk);
+    let contents = &*CONTENTS;
+    store.put_bytes(&contents[0]).unwrap();
+    // Create, write, sync, rename, sync of the directory, removal.
+    disk.fail_at(disk.op_count() + 4, Fault::EioCleanPages);
+    disk.fail_at(disk.op_count() + 5, Fault::Eio);
+    let digest = Digest::of(&contents[1]);
+    store.put_bytes(&contents[1]).unwrap_err();
+    assert!(store.blob(&digest).unwrap().is_some(), "its file can be seen");
+    assert!(!store.contains(&digest).unwrap());
+    store.put_bytes(&contents[1]).unwrap();
+    assert!(store.contains(&digest).unwrap());
 }
 
 #[test]
