@@ -61,6 +61,8 @@ bounds! {
     TIMELINE_TURNS_MAX: usize = 500;
     /// Turns in one page of a thread's timeline where the request names no limit.
     TIMELINE_TURNS_DEFAULT: usize = 100;
+    /// Most records of a thread that its timeline folds; a longer one is 400 `INVALID_INPUT`.
+    TIMELINE_RECORDS_MAX: usize = 100_000;
     /// Longest time for which a read waits until `min_index` is applied, in seconds.
     MIN_INDEX_SECONDS_MAX: u64 = 10;
 

@@ -42,6 +42,9 @@ pub enum LookupError {
     /// The key index cannot be read.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// A record cannot be folded.
+    #[error("a record cannot be folded: {0}")]
+    Fold(String),
 }
 
 impl Store {

@@ -311,6 +311,8 @@ pub fn unreadable(error: &LookupError) -> Problem {
         LookupError::Read(gesta_log_format::log::ReadError::Damaged(_)) => {
             Problem::new(ReasonCode::LogDamaged)
         }
-        LookupError::Read(_) | LookupError::Keys(_) => Problem::new(ReasonCode::Internal),
+        LookupError::Read(_) | LookupError::Keys(_) | LookupError::Fold(_) => {
+            Problem::new(ReasonCode::Internal)
+        }
     }
 }

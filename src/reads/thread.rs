@@ -91,7 +91,7 @@ pub async fn timeline(
     let store = Arc::clone(&app.store);
     let since = query.since.map(Index);
     let body = blocking(move || {
-        let timeline = fold(&store, &stream_id, &thread_id)?;
+        let Some(timeline) = fold(&store, &stream_id, &thread_id)? else { return Ok(None) };
         let page = timeline.page(since, limit);
         let mut body = Vec::new();
         body.extend_from_slice(b"{\"stream_id\":");
@@ -110,14 +110,21 @@ pub async fn timeline(
             page.next.map_or_else(|| "null".to_owned(), |next| next.to_string()).as_bytes(),
         );
         body.push(b'}');
-        Ok(body)
+        Ok(Some(body))
     })
     .await?;
+    let body = body.ok_or_else(|| {
+        invalid(format!(
+            "The thread has more than {} records: page through them with GET /events?stream_id=&thread_id=.",
+            limits::TIMELINE_RECORDS_MAX
+        ))
+    })?;
     Ok(super::json(body))
 }
 
-/// Folds the thread's records, found by their key.
-fn fold(store: &Store, stream_id: &str, thread_id: &str) -> Result<Timeline, LookupError> {
+/// Folds the thread's records, found by their key. None where there are too many.
+fn fold(store: &Store, stream_id: &str, thread_id: &str) -> Result<Option<Timeline>, LookupError> {
+    let mut folded = 0;
     let mut timeline = Timeline::new(stream_id, thread_id);
     let key = Fingerprint::thread(stream_id, thread_id);
     let mut since = Index::ZERO;
@@ -126,19 +133,19 @@ fn fold(store: &Store, stream_id: &str, thread_id: &str) -> Result<Timeline, Loo
         let whole = candidates.len() < LOOK_UP_RECORDS;
         for index in candidates.into_iter().map(Index) {
             since = index.next();
-            let Some(record) = store.record(index)? else { return Ok(timeline) };
+            let Some(record) = store.record(index)? else { return Ok(Some(timeline)) };
             if !belongs(&record, stream_id, thread_id) {
                 continue;
             }
-            let folded = Event::parse(record.data())
-                .map_err(|error| error.to_string())
-                .and_then(|event| timeline.apply(&event).map_err(|error| error.to_string()));
-            if let Err(error) = folded {
-                tracing::error!(%index, error, "a record of a thread cannot be folded");
+            let event = Event::parse(record.data()).map_err(|cause| LookupError::Fold(cause.to_string()))?;
+            folded += 1;
+            timeline.apply(&event).map_err(|cause| LookupError::Fold(cause.to_string()))?;
+            if folded > limits::TIMELINE_RECORDS_MAX {
+                return Ok(None);
             }
         }
         if whole {
-            return Ok(timeline);
+            return Ok(Some(timeline));
         }
     }
 }
