@@ -1,5 +1,6 @@
 mod crash;
 mod faults;
 mod flips;
+mod offline;
 mod reading;
 mod support;
