@@ -5,10 +5,15 @@
 
 pub mod args;
 pub mod config;
+pub mod dump;
 mod failure;
+pub mod inspect;
 pub mod logging;
 pub mod output;
 pub mod serve;
+pub mod salvage;
+mod scan_bar;
+mod source;
 pub mod token;
 
 use std::process::ExitCode;
@@ -51,6 +56,12 @@ commands! {
     Serve(args::Serve) => serve::run;
     /// Print the effective configuration and where each value came from
     Config(args::Config) => config::run;
+    /// Tell what a data directory holds, and check all of it
+    Inspect(args::Inspect) => inspect::run;
+    /// Print the records of a data directory, a segment or a saved tail, without a server
+    Dump(args::Dump) => dump::run;
+    /// Save the sound records of a damaged log, and say what is lost
+    Salvage(args::Salvage) => salvage::run;
     /// Make access tokens
     Token(args::Token) => token::run;
 }

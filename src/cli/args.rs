@@ -97,8 +97,8 @@ mod tests {
         let tail: Tail = check("--since -1 --follow --raw --lanes a,b --with-blobs d").unwrap();
         assert_eq!((tail.form(), tail.filters.lanes.len()), (TailForm::Raw, 2));
         check::<Inspect>("d").unwrap();
-        check::<Dump>("d --since 7 --json").unwrap();
-        check::<Salvage>("d --to n").unwrap();
+        check::<Dump>("d --since 7 --until 9 --json --unsynced").unwrap();
+        check::<Salvage>("d --to n --json").unwrap();
         check::<Bench>("append --connections 256 --json").unwrap();
         check::<Bench>("tail --followers 8").unwrap();
         check::<Bench>("fanout --rate 50").unwrap();
@@ -112,6 +112,7 @@ mod tests {
         assert!(check::<Submit>("--message hi --thread t --ndjson -").is_err());
         assert!(check::<Tail>("--raw --json").is_err());
         assert!(check::<Salvage>("d").is_err());
+        assert!(check::<Dump>("d --raw --json").is_err());
         assert!(check::<TokenNew>("--name n --roles nobody").is_err());
     }
 

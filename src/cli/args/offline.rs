@@ -26,9 +26,15 @@ pub struct Dump {
     /// Index after which the dump begins
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "INDEX")]
     pub since: i64,
-    /// One envelope for each line instead of the records' bytes
-    #[arg(long)]
+    /// Last index of the dump
+    #[arg(long, value_name = "INDEX")]
+    pub until: Option<u64>,
+    /// One envelope for each line, its exact bytes, instead of a summary
+    #[arg(long, conflicts_with = "raw")]
     pub json: bool,
+    /// The records' exact bytes, a saved tail
+    #[arg(long)]
+    pub raw: bool,
     /// Include the last batch even while a server has the directory
     #[arg(long)]
     pub unsynced: bool,
@@ -37,9 +43,13 @@ pub struct Dump {
 /// `gesta salvage`
 #[derive(Debug, Clone, Args)]
 pub struct Salvage {
-    /// Data directory
-    pub dir: PathBuf,
+    /// Data directory, segment or saved tail
+    #[arg(value_name = "DIR|FILE")]
+    pub path: PathBuf,
     /// File for the sound records, as a saved tail; it must not exist
-    #[arg(long, value_name = "NEW")]
+    #[arg(long, value_name = "NEW.sse")]
     pub to: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
