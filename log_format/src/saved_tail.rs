@@ -8,22 +8,23 @@
 //! records follow each other. Any bytes at all are walked to their end: nothing here panics, and each step takes in
 //! at most [`STEP_BYTES_MAX`] bytes. A record whose checksum holds is found wherever it begins.
 
-use crate::frame;
+use crate::frame::{self, Letter, Line};
 use crate::record::{self, NotARecord, Record};
 
-/// What each connection begins with.
-const RETRY: &[u8] = b"retry: ";
-use crate::frame::{self, Letter, Line};
 mod reader;
 mod repeats;
 mod walk;
+
 #[cfg(test)]
 mod tests;
+
 pub use reader::Reader;
 pub(crate) use repeats::{Earlier, Repeats};
 pub use walk::{Damage, Damaged, Note, Summary, walk};
+
 /// The most bytes that one step takes in: room for two records of the largest size.
 pub const STEP_BYTES_MAX: usize = 2 * 65_536;
+
 const RECORD: &[u8] = b": g1 ";
 
 /// What stands at one place of a saved tail.
@@ -84,59 +85,6 @@ impl<'a> Items<'a> {
     pub const fn at(&self) -> usize {
         self.at
     }
-
-    fn rest(&self) -> &'a [u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
-    }
-    fn record(&mut self) -> Item<'a> {
-        let rest = self.rest();
-        match record::decode(rest) {
-            Ok(record) => {
-                self.at += record.bytes.len();
-                Item::Record(record)
-            }
-            Err(reason) => {
-                // Where another connection's first block or another record begins within it, it was cut off.
-                let len = record::len(rest).unwrap_or(rest.len()).min(rest.len());
-                let cut = restart_within(rest, len);
-                self.at += cut.unwrap_or(len);
-                match (cut, reason) {
-                    (Some(len), _) | (None, NotARecord::CutOff { have: len, .. }) => Item::CutOff { len },
-                    (None, NotARecord::NoFirstLine) if len < frame::LINE_LEN => Item::CutOff { len },
-                    (None, reason) => Item::Bad { len, reason },
-                }
-        }
-    /// Takes one line, without its line feed.
-    fn line(&mut self) -> &'a [u8] {
-        let end = memchr::memchr(b'\n', rest);
-        self.at += end.map_or(rest.len(), |end| end + 1);
-        let line = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
-        line.strip_suffix(b"\r").unwrap_or(line)
-    fn block(&mut self) -> Item<'a> {
-        let (mut event, mut id, mut data) = ("", None, "");
-        while !self.rest().is_empty() && !self.rest().starts_with(b": g1 ") {
-            let line = self.line();
-            if line.is_empty() {
-                break;
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            let (name, value) = line.split_once(':').unwrap_or((line, ""));
-            let value = value.strip_prefix(' ').unwrap_or(value);
-            match name {
-                "event" => event = value,
-                "id" => id = Some(value),
-                "data" => data = value,
-                _ => {}
-        Item::Control { event, id, data }
-}
-/// Where, within the first `len` bytes of `rest`, which begin a record that is not whole, the first line of another
-/// record or the first block of another connection begins. Either may reach beyond them: the cut may be near the end.
-fn restart_within(rest: &[u8], len: usize) -> Option<usize> {
-    let behind = |longest: usize| rest.get(1..rest.len().min(len + longest - 1)).unwrap_or_default();
-    let lines = behind(frame::LINE_LEN);
-    let record = memchr::memmem::find_iter(lines, b": g1 ")
-        .find(|at| lines.get(*at..).is_some_and(|line| record::len(line).is_some()));
-    let retry = memchr::memmem::find(behind(RETRY.len()), RETRY);
-    [record, retry].into_iter().flatten().min().map(|at| at + 1)
 }
 
 impl<'a> Iterator for Items<'a> {
