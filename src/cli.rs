@@ -10,9 +10,9 @@ mod failure;
 pub mod inspect;
 pub mod logging;
 pub mod output;
-pub mod serve;
 pub mod salvage;
 mod scan_bar;
+pub mod serve;
 mod source;
 pub mod token;
 

@@ -80,6 +80,8 @@ bounds! {
     FILL_PIECE_BYTES_MAX: usize = 256 * KIB;
     /// Time without an append after which the frontier is written, in milliseconds.
     FRONTIER_IDLE_MS: u64 = 50;
+    /// Time between two passes of the scrub over the sealed segments, in seconds.
+    SCRUB_SECONDS: u64 = 86_400;
 
     /// Most followers of all tails together; the socket of one more is closed.
     FOLLOWERS_MAX: usize = 2000;

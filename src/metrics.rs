@@ -49,6 +49,8 @@ pub struct LogMetrics {
     pub readers_stalled_total: Counter,
     pub tail_bytes_total: Counter,
     pub recovery_seconds: Gauge,
+    /// Segments in which the last scrub found damage.
+    pub damaged_segments: Gauge,
 }
 
 /// Starts collecting for the process.
@@ -91,6 +93,7 @@ impl LogMetrics {
         );
         describe_counter!("tail_bytes_total", "Bytes handed to followers");
         describe_gauge!("recovery_seconds", "Time that opening the log took");
+        describe_gauge!("damaged_segments", "Segments in which the last scrub found damage");
         Self {
             append_total: counter!("append_total"),
             batch_records: histogram!("batch_records"),
@@ -108,6 +111,7 @@ impl LogMetrics {
             readers_stalled_total: counter!("readers_stalled_total"),
             tail_bytes_total: counter!("tail_bytes_total"),
             recovery_seconds: gauge!("recovery_seconds"),
+            damaged_segments: gauge!("damaged_segments"),
         }
     }
 

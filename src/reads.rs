@@ -177,7 +177,7 @@ pub async fn events_by_digest(
         let next = (found.len() == BY_DIGEST_MAX).then(|| found.last().map(|(index, _)| *index)).flatten();
         Ok(Page {
             records: found.into_iter().map(|(_, record)| record).collect(),
-            head: store.live.head(),
+            head: store.live.published(),
             next,
         })
     })

@@ -126,7 +126,7 @@ pub async fn tail(
     if shared.is_draining() {
         return close(connection, Duration::ZERO).await;
     }
-    let (first, head) = (store.reader.first(), store.live.head());
+    let (first, head) = (store.reader.first(), store.live.published());
     let start = query.start(&headers, &store.origin, first, head)?;
     let span = match start {
         Start::Over => return Ok(StatusCode::NO_CONTENT.into_response()),

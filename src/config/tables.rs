@@ -116,6 +116,8 @@ tables! {
         fill_piece_bytes_max: usize, range(Unit::Bytes, 4 * KIB, 16 * MIB), number(limits::FILL_PIECE_BYTES_MAX);
         /// Time without an append after which the frontier is written.
         frontier_idle_ms: u64, range(Unit::Milliseconds, 1, 60_000), Fallback::Integer(limits::FRONTIER_IDLE_MS);
+        /// Time between two passes that read all sealed segments again and check their checksums.
+        scrub_seconds: u64, range(Unit::Seconds, 60, 31_536_000), Fallback::Integer(limits::SCRUB_SECONDS);
     }
     /// How followers are served.
     tail: Tail {

@@ -29,7 +29,7 @@ pub(super) fn page(
     from: Index,
     limit: usize,
 ) -> Result<Page, LookupError> {
-    let head = store.live.head();
+    let head = store.live.published();
     match filter.and_then(|filter| filter.key().map(|key| (filter, key))) {
         Some((filter, key)) => {
             let postings = store.keys.postings(key, Some(from.0), limit)?;

@@ -77,7 +77,7 @@ pub async fn status(
         app.projector.wait_applied(Index(min_index), patience).await?;
     }
     let found = app.projector.status(&stream_id);
-    let head = app.store.reader.head();
+    let head = app.store.live.published();
     let status = Status {
         stream_id,
         phase: found.phase.to_string(),

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use gesta_log_format::disk::Disk;
 use gesta_log_format::disk::real::RealDisk;
-use gesta_log_format::log::{Dead, FillStep, Filler, Frontier, FrontierFile};
+use gesta_log_format::log::{Cursor, Dead, FillStep, Filler, Frontier, FrontierFile};
 use tracing::{error, info, warn};
 
 use crate::store::Store;
 
 /// How long the filler waits before it tries a full disk again.
 const FULL_PAUSE: Duration = Duration::from_millis(500);
+
+/// Bytes that the scrub reads at once, and how long it rests between: 10 MiB/s.
+const SCRUB_PIECE_BYTES: usize = 1 << 20;
+const SCRUB_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the filler waits at most before it looks whether it should end.
 const FILL_PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +39,33 @@ pub(super) fn fill(mut filler: Filler<RealDisk>) -> Result<(), Dead> {
             }
             FillStep::Stopped => return Ok(()),
         }
+    }
+}
+
+/// Reads every segment again, with its checksums, once in `period`, in pieces so far apart that nobody notices. Damage is
+/// logged and counted; the records that it hits are refused to whoever asks for them.
+pub(super) fn scrub(store: &Store, period: Duration, ended: &Signals, damaged: &metrics::Gauge) {
+    while ended.sleep(period) {
+        let mut found = 0_u32;
+        for segment in store.reader.segments().iter().filter(|segment| segment.is_sealed()) {
+            store.reader.forget_verified(segment.id());
+            let mut cursor = Cursor::at(segment.id().0);
+            let mut buffer = Vec::new();
+            while cursor.next() < segment.next() {
+                match store.reader.read(&mut cursor, segment.next(), &mut buffer, SCRUB_PIECE_BYTES) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        error!(%error, "the scrub has found damage");
+                        found += 1;
+                        break;
+                    }
+                }
+                if !ended.sleep(SCRUB_PAUSE) {
+                    return;
+                }
+            }
+        }
+        damaged.set(f64::from(found));
     }
 }
 
@@ -62,8 +93,15 @@ impl Signals {
         let was = std::mem::replace(set(&mut state), true);
         drop(state);
         if !was {
-            self.some.notify_one();
+            self.some.notify_all();
         }
+    }
+
+    /// Waits; false where the server ends meanwhile.
+    fn sleep(&self, time: Duration) -> bool {
+        let waited = self.some.wait_timeout_while(self.lock(), time, |state| !state.ended);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !state.ended
     }
 
     pub(super) fn appended(&self) {

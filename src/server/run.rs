@@ -280,6 +280,13 @@ impl Threads {
         if let Some(filler) = filler {
             spawn("filler", fatal.clone(), move || background::fill(filler))?;
         }
+        let (store, ended, damaged) =
+            (Arc::clone(&app.store), Arc::clone(signals), app.metrics.damaged_segments.clone());
+        let period = Duration::from_secs(app.config.log.scrub_seconds);
+        spawn("scrub", fatal.clone(), move || {
+            background::scrub(&store, period, &ended, &damaged);
+            Ok(())
+        })?;
         let background = spawn("background", fatal, move || background.run())?;
         Ok(Self { sequencer, background })
     }

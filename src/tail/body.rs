@@ -127,7 +127,7 @@ impl TailBody {
             if let Some(cursor) = self.cursor_if_due() {
                 return self.send(cursor);
             }
-            let head = self.shared.store.live.head();
+            let head = self.head();
             if self.next < head {
                 if let Some(bytes) = self.advance(head) {
                     return self.send(bytes);
@@ -144,6 +144,13 @@ impl TailBody {
         }
     }
 
+    /// How far this follower may look. One that ends somewhere may have been asked for what others were not told of
+    /// yet, by a client that has its acknowledgement.
+    fn head(&self) -> Index {
+        let live = &self.shared.store.live;
+        if self.stop.is_some() { live.published() } else { live.head() }
+    }
+
     /// Why this connection should be closed now, if it should.
     fn broken(&mut self, cx: &mut Context<'_>) -> Option<Broken> {
         if self.shared.is_draining() {
@@ -156,7 +163,7 @@ impl TailBody {
     /// Waits for the head to move on, for the next heartbeat, or for the cursor to be due.
     fn poll_idle(&mut self, cx: &mut Context<'_>, head: Index) -> Poll<Option<Result<Bytes, Broken>>> {
         self.shared.store.live.register(cx, &mut self.registration);
-        if self.shared.store.live.head() > head || self.shared.is_draining() {
+        if self.head() > head || self.shared.is_draining() {
             // It moved between the look and the registration.
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -91,7 +91,9 @@ pub struct Live {
     told: AtomicBool,
     some: Notify,
     ring: Mutex<Ring>,
-    /// The first index that followers may not see yet. Never ahead of what is durable.
+    /// The first index that no request may see yet: everything below is durable and has its keys.
+    published: AtomicU64,
+    /// The first index that followers were not told of yet. Never ahead of `published`.
     head: AtomicU64,
     watched: watch::Sender<Index>,
     waiters: Mutex<Waiters>,
@@ -131,6 +133,7 @@ impl Live {
             told: AtomicBool::new(false),
             some: Notify::new(),
             ring: Mutex::default(),
+            published: AtomicU64::new(head.0),
             head: AtomicU64::new(head.0),
             watched: watch::channel(head).0,
             waiters: Mutex::default(),
@@ -138,7 +141,12 @@ impl Live {
         }
     }
 
-    /// The first index that followers may not see yet.
+    /// The first index that no request may see yet. What was acknowledged lies below.
+    pub fn published(&self) -> Index {
+        Index(self.published.load(Ordering::Acquire))
+    }
+
+    /// The first index that followers were not told of yet.
     pub fn head(&self) -> Index {
         Index(self.head.load(Ordering::Acquire))
     }
@@ -148,8 +156,9 @@ impl Live {
         self.watched.subscribe()
     }
 
-    /// Takes a durable batch. Called by the writer alone, once a batch.
+    /// Takes a durable batch whose keys are inserted. Called by the writer alone, once a batch, before it acknowledges.
     pub fn publish(&self, batch: &Batch) {
+        self.published.store(batch.end().0, Ordering::Release);
         let mut pending = lock(&self.pending);
         if pending.bytes.len() + batch.bytes().len() > self.bytes_max {
             // The task is far behind: what it would hold too much of, followers read from the disk.
