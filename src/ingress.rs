@@ -7,7 +7,7 @@ mod submit;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Extension, State};
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 
 pub use submit::{Ingress, unreadable};
 
-use crate::auth::Caller;
 use crate::exchange::Exchange;
 use crate::problem::{Problem, ProblemBody, ReasonCode, demand_json, read_body};
 use crate::server::App;
@@ -111,13 +110,12 @@ pub struct DeclaredRef {
         (status = 503, description = "`QUEUE_FULL`, `DRAINING`, `DISK_FULL`, `RECOVERING`", body = ProblemBody),
     )
 )]
-pub async fn post_intent(
-    State(app): State<App>,
-    caller: Caller,
-    Extension(exchange): Extension<Exchange>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
+pub async fn post_intent(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    // Taken apart by hand: extractors would copy the headers and the extension for each request.
+    let (parts, body) = request.into_parts();
+    let (headers, mut extensions) = (parts.headers, parts.extensions);
+    let caller = app.auth.authenticate(&headers)?;
+    let exchange = extensions.remove::<Exchange>().ok_or_else(|| Problem::new(ReasonCode::Internal))?;
     demand_json(&headers)?;
     app.demand_running()?;
     let place = app.ingress.reserve()?;

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
@@ -20,9 +21,14 @@ pub struct Connection(Arc<State>);
 struct State {
     id: u64,
     task: OnceLock<AbortHandle>,
-    /// Milliseconds, counted from the list's beginning, at which a write first found no room, plus one; 0 while the
-    /// client takes what it is sent. Written by the I/O itself: the body of a stalled response is never polled.
-    stalled_ms: AtomicU64,
+    /// Second, on the list's clock, in which a write first found no room; 0 while the client takes what it is sent.
+    /// Written by the I/O itself: the body of a stalled response is never polled.
+    stalled_since: AtomicU64,
+    /// Second in which the head of a request began to arrive; 0 while none does.
+    head_since: AtomicU64,
+    /// A request is being answered: what arrives is its body.
+    answering: AtomicBool,
+    drain: AtomicWaker,
     of: Arc<Connections>,
 }
 
@@ -38,6 +44,21 @@ impl Connection {
     pub(super) fn served_by(&self, task: AbortHandle) {
         let _ = self.0.task.set(task);
     }
+
+    /// Notes that a request's head has arrived, or that its response's head is ready.
+    pub(super) fn answering(&self, answering: bool) {
+        self.0.answering.store(answering, Ordering::Relaxed);
+        self.0.head_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether the server is ending; if not, `waker` is woken when it does. `registered` spares the second time.
+    pub(super) fn is_draining(&self, cx: &Context<'_>, registered: &mut bool) -> bool {
+        if !*registered {
+            self.0.drain.register(cx.waker());
+            *registered = true;
+        }
+        self.0.of.draining.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for State {
@@ -51,17 +72,32 @@ impl Drop for State {
 pub(super) struct Connections {
     open: Mutex<HashMap<u64, std::sync::Weak<State>>>,
     next_id: AtomicU64,
-    began: Instant,
+    draining: AtomicBool,
+    /// Seconds since the start, plus one, as far as the sweep has counted them: reading it costs nothing.
+    seconds: AtomicU64,
 }
 
 impl Connections {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { open: Mutex::default(), next_id: AtomicU64::new(0), began: Instant::now() })
+        Arc::new(Self {
+            open: Mutex::default(),
+            next_id: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            seconds: AtomicU64::new(1),
+        })
     }
 
     pub(super) fn enter(self: &Arc<Self>) -> Connection {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let state = State { id, task: OnceLock::new(), stalled_ms: AtomicU64::new(0), of: Arc::clone(self) };
+        let state = State {
+            id,
+            task: OnceLock::new(),
+            stalled_since: AtomicU64::new(0),
+            head_since: AtomicU64::new(0),
+            answering: AtomicBool::new(false),
+            drain: AtomicWaker::new(),
+            of: Arc::clone(self),
+        };
         let connection = Connection(Arc::new(state));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.insert(id, Arc::downgrade(&connection.0));
@@ -72,31 +108,43 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Closes the sockets whose client has taken no byte for `patience` although some wait, and says how many.
-    pub(super) fn close_stalled(&self, patience: Duration) -> usize {
-        let now_ms = self.now_ms();
-        let patience_ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        self.close_where(|state| match state.stalled_ms.load(Ordering::Relaxed) {
+    /// Counts one more second.
+    pub(super) fn tick(&self) {
+        self.seconds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Closes the sockets whose client has taken no byte for `reader` although some wait, and those where a request's
+    /// head has been arriving for `head`. Says how many of the first.
+    pub(super) fn close_stalled(&self, reader: Duration, head: Duration) -> usize {
+        let now = self.seconds.load(Ordering::Relaxed);
+        let longer = |since: &AtomicU64, patience: Duration| match since.load(Ordering::Relaxed) {
             0 => false,
-            since => now_ms.saturating_sub(since) > patience_ms,
-        })
+            since => now.saturating_sub(since) > patience.as_secs(),
+        };
+        self.close_where(|state| longer(&state.head_since, head));
+        self.close_where(|state| longer(&state.stalled_since, reader))
     }
 
     pub(super) fn close_all(&self) -> usize {
         self.close_where(|_| true)
     }
 
-    fn close_where(&self, closes: impl Fn(&State) -> bool) -> usize {
-        let open: Vec<_> = {
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.values().filter_map(std::sync::Weak::upgrade).collect()
-        };
-        // The last reference may be dropped here, which takes the lock again.
-        open.into_iter().filter(|state| closes(state)).map(|state| Connection(state).close()).count()
+    /// Lets every connection end behind the response that it is at.
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        for state in self.all() {
+            state.drain.wake();
+        }
     }
 
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    fn close_where(&self, closes: impl Fn(&State) -> bool) -> usize {
+        // The last reference to one may be dropped here, which takes the list's lock again.
+        self.all().into_iter().filter(|state| closes(state)).map(|state| Connection(state).close()).count()
+    }
+
+    fn all(&self) -> Vec<Arc<State>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.values().filter_map(std::sync::Weak::upgrade).collect()
     }
 }
 
@@ -117,7 +165,8 @@ impl Watched {
         if stalls != self.stalled {
             self.stalled = stalls;
             let state = &self.connection.0;
-            state.stalled_ms.store(if stalls { state.of.now_ms() } else { 0 }, Ordering::Relaxed);
+            let since = if stalls { state.of.seconds.load(Ordering::Relaxed) } else { 0 };
+            state.stalled_since.store(since, Ordering::Relaxed);
         }
         written
     }
@@ -129,7 +178,16 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let state = &self.connection.0;
+        if buf.filled().len() > before
+            && !state.answering.load(Ordering::Relaxed)
+            && state.head_since.load(Ordering::Relaxed) == 0
+        {
+            state.head_since.store(state.of.seconds.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        read
     }
 }
 

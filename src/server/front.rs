@@ -10,18 +10,22 @@ use axum::routing::get;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use crate::exchange::ExchangeService;
 use crate::problem::{Problem, ReasonCode};
+
+/// A router with the layer that every exchange has.
+pub(super) type Routes = ExchangeService<Router>;
 
 /// The server's routes, now and once it is ready.
 pub(super) struct Front {
-    starting: Router,
-    whole: Arc<OnceLock<Router>>,
+    starting: Routes,
+    whole: Arc<OnceLock<Routes>>,
     ready: watch::Sender<bool>,
 }
 
 impl Front {
     /// `dress` puts the outermost layers around a router.
-    pub(super) fn new(dress: impl Fn(Router) -> Router) -> Arc<Self> {
+    pub(super) fn new(dress: impl Fn(Router) -> Routes) -> Arc<Self> {
         let whole = Arc::new(OnceLock::new());
         let (ready, waiting) = watch::channel(false);
         let starting = Router::new()
@@ -32,19 +36,19 @@ impl Front {
     }
 
     /// Opens the whole server.
-    pub(super) fn open(&self, whole: Router) {
+    pub(super) fn open(&self, whole: Routes) {
         let _ = self.whole.set(whole);
         self.ready.send_replace(true);
     }
 
-    pub(super) fn router(&self) -> Router {
+    pub(super) fn routes(&self) -> Routes {
         self.whole.get().unwrap_or(&self.starting).clone()
     }
 }
 
 /// A tail that comes too early waits: an error status would end a browser's EventSource for good.
 fn wait(
-    whole: Arc<OnceLock<Router>>,
+    whole: Arc<OnceLock<Routes>>,
     ready: watch::Receiver<bool>,
 ) -> impl Fn(Request) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone + Send + 'static {
     move |request| {

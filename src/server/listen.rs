@@ -3,6 +3,8 @@
 //! Our own, because it looks for the HTTP/2 preface before it chooses a protocol: a connection then holds one
 //! protocol's state and buffers, not those of a switch between both.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tower::ServiceExt as _;
+use tower::Service as _;
 use tracing::{debug, warn};
 
 use super::connection::{Connection, Connections, Watched};
@@ -21,6 +23,9 @@ use crate::config;
 
 /// What hyper needs beyond the headers that are accepted, so that too large ones are answered by us.
 const HEADER_BYTES_SPARE: usize = 8 * 1024;
+
+/// The route whose handler may close its own socket.
+const TAIL_PATH: &str = "/tail";
 
 /// The beginning of every HTTP/2 connection (RFC 9113, section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -33,6 +38,7 @@ pub(super) struct Listen {
     pub(super) front: Arc<Front>,
     pub(super) connections: Arc<Connections>,
     pub(super) limits: config::Limits,
+    /// True once no more sockets are accepted.
     pub(super) draining: watch::Receiver<bool>,
 }
 
@@ -79,49 +85,46 @@ impl Listen {
     }
 
     async fn serve_http1(&self, stream: TcpStream, connection: Connection) {
-        let service = service_fn(|request| answer(Arc::clone(&self.front), connection.clone(), request));
         let io = TokioIo::new(Watched::new(stream, connection.clone()));
         let serving = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(Duration::from_secs(self.limits.header_read_seconds_max))
+            .header_read_timeout(None)
             .max_buf_size(self.limits.header_bytes_max + HEADER_BYTES_SPARE)
-            .serve_connection(io, service);
-        tokio::pin!(serving);
-        let mut draining = self.draining.clone();
-        let served = tokio::select! {
-            served = serving.as_mut() => served,
-            () = is_true(&mut draining) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(error) = served {
-            debug!(%error, "a connection ended");
-        }
+            .serve_connection(io, service_fn(|request| answer(&self.front, &connection, request)));
+        drive(serving, &connection, |serving| serving.graceful_shutdown()).await;
     }
 
     async fn serve_http2(&self, stream: TcpStream, connection: Connection) {
-        let service = {
-            let (front, connection) = (Arc::clone(&self.front), connection.clone());
-            service_fn(move |request| answer(Arc::clone(&front), connection.clone(), request))
-        };
-        let io = TokioIo::new(Watched::new(stream, connection));
+        let (front, handle) = (Arc::clone(&self.front), connection.clone());
+        let service = service_fn(move |request| {
+            let (front, connection) = (Arc::clone(&front), handle.clone());
+            async move { answer(&front, &connection, request).await }
+        });
+        let io = TokioIo::new(Watched::new(stream, connection.clone()));
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX))
             .serve_connection(io, service);
-        tokio::pin!(serving);
-        let mut draining = self.draining.clone();
-        let served = tokio::select! {
-            served = serving.as_mut() => served,
-            () = is_true(&mut draining) => {
-                serving.as_mut().graceful_shutdown();
-                serving.await
-            }
-        };
-        if let Err(error) = served {
-            debug!(%error, "a connection ended");
+        drive(serving, &connection, |serving| serving.graceful_shutdown()).await;
+    }
+}
+
+/// Serves a connection to its end; `shut` is called once the server is ending.
+async fn drive<C: Future<Output = Result<(), hyper::Error>>>(
+    serving: C,
+    connection: &Connection,
+    shut: impl Fn(Pin<&mut C>),
+) {
+    let mut serving = std::pin::pin!(serving);
+    let (mut registered, mut told) = (false, false);
+    let served = std::future::poll_fn(|cx| {
+        if !told && connection.is_draining(cx, &mut registered) {
+            told = true;
+            shut(serving.as_mut());
         }
+        serving.as_mut().poll(cx)
+    });
+    if let Err(error) = served.await {
+        debug!(%error, "a connection ended");
     }
 }
 
@@ -131,13 +134,19 @@ async fn is_true(value: &mut watch::Receiver<bool>) {
 }
 
 async fn answer(
-    front: Arc<Front>,
-    connection: Connection,
+    front: &Front,
+    connection: &Connection,
     request: hyper::Request<Incoming>,
-) -> Result<axum::response::Response, std::convert::Infallible> {
+) -> Result<axum::response::Response, Infallible> {
+    connection.answering(true);
     let mut request: Request = request.map(axum::body::Body::new);
-    request.extensions_mut().insert(connection);
-    front.router().oneshot(request).await
+    // Only a tail closes its own socket; for all others the extension would be an allocation for nothing.
+    if request.uri().path() == TAIL_PATH {
+        request.extensions_mut().insert(connection.clone());
+    }
+    let response = front.routes().call(request).await;
+    connection.answering(false);
+    response
 }
 
 /// Whether the client begins with the HTTP/2 preface; none where it is gone.

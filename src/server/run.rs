@@ -93,7 +93,7 @@ pub async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
     let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
     let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
-    let dress = move |router: Router| Router::new().fallback_service(exchange.layer(router));
+    let dress = move |router: Router| exchange.layer(router);
     let front = Front::new(dress);
     let connections = Connections::new();
     let (drain, draining) = watch::channel(false);
@@ -131,6 +131,7 @@ pub async fn serve(
     };
     drain.send_replace(true);
     drop(accepting.await);
+    connections.drain();
     app.tail.drain();
     wait_for_connections(&connections, patience).await;
     let ended = match ended {
@@ -156,11 +157,13 @@ async fn wait_for_connections(connections: &Connections, patience: Duration) {
 
 /// Once a second: closes the connections whose clients do not read, and brings the gauges up to date.
 async fn sweep(app: App, connections: Arc<Connections>) {
-    let patience = Duration::from_secs(app.config.tail.reader_idle_seconds_max);
+    let reader = Duration::from_secs(app.config.tail.reader_idle_seconds_max);
+    let head = Duration::from_secs(app.config.limits.header_read_seconds_max);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     loop {
         ticks.tick().await;
-        app.metrics.readers_stalled_total.increment(connections.close_stalled(patience) as u64);
+        connections.tick();
+        app.metrics.readers_stalled_total.increment(connections.close_stalled(reader, head) as u64);
         app.tail.sweep();
         let head = app.store.reader.head();
         app.metrics.head.set(head.0 as f64);
