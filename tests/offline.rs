@@ -1,5 +1,7 @@
 //! `gesta inspect`, `dump` and `salvage`, as a person runs them: the built program against files.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -286,14 +286,14 @@ impl<'k> Rescue<'k> {
                 self.lost_until(file.len().map_err(Stop::Read)?);
             }
             Ok(scan) => {
-                let fill = scan.header().fill;
+                let fill = Some(scan.header().fill);
                 if let Some(byte) = self.sound_beginning(scan, file, id, limit)? {
                     self.behind_damage(file, id, byte, limit, fill)?;
                 }
             }
             Err(ScanError::Damaged(_)) => {
                 self.lose(Some(id), 0, Lost::Header);
-                self.behind_damage(file, id, 0, limit, Fill::None)?;
+                self.behind_damage(file, id, 0, limit, None)?;
             }
             Err(ScanError::Io { cause, .. }) => return Err(Stop::Read(cause)),
         }
@@ -379,7 +379,7 @@ impl<'k> Rescue<'k> {
         id: SegmentId,
         from: u64,
         limit: Option<Index>,
-        fill: Fill,
+        fill: Option<Fill>,
     ) -> Result<(), Stop> {
         let mut reader = Reader::new(file, from);
         let mut sound_to = from;
@@ -421,7 +421,7 @@ impl<'k> Rescue<'k> {
         id: SegmentId,
         at: u64,
         limit: Option<Index>,
-        fill: Fill,
+        fill: Option<Fill>,
     ) -> Result<(), Stop> {
         let (bytes, file_len) = Window::new(file, at).into_rest().map_err(Stop::Read)?;
         let seal_at = seal_at(&bytes);
@@ -432,10 +432,12 @@ impl<'k> Rescue<'k> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let failing = Failing { bytes, at, file_len, fill, next: self.next };
+        // Without a header nothing is known of how the segment was written, and nothing passes for a tear.
+        let failing = fill.map(|fill| Failing { bytes, at, file_len, fill, next: self.next });
+        let torn = failing.is_some_and(|failing| judge::classify(failing) == Remains::Torn);
         let behind_sound = seal_at.is_none() && self.open.as_ref().is_none_or(|loss| loss.from_byte == at);
         let acknowledged = limit.is_some() || self.next < self.floor;
-        if behind_sound && !acknowledged && judge::classify(failing) == Remains::Torn {
+        if behind_sound && !acknowledged && torn {
             self.open = None;
             self.found.torn_bytes = file_len - at;
             return Ok(());

@@ -4,9 +4,9 @@ use super::support::{Numbers, append, intent, open, options, small_log};
 use crate::disk::sim::SimDisk;
 use crate::disk::{Disk, File};
 use crate::log::offline::{self, Depth, LastBatch, Lost, Salvaged, Summary};
-use crate::log::{FRONTIER, Frontier, LOCK};
+use crate::log::{Batch, FRONTIER, Frontier, LOCK};
 use crate::segment::{Fill, SegmentId};
-use crate::{Index, record, size};
+use crate::{Index, Timestamp, record, size};
 
 fn walk(disk: &SimDisk, last_batch: LastBatch) -> (Vec<Vec<u8>>, Summary) {
     let mut records = Vec::new();
@@ -150,23 +150,39 @@ fn a_missing_segment_and_one_of_another_log_are_lost_and_the_rest_is_kept() {
 }
 
 #[test]
+fn a_segment_without_its_header_is_never_taken_for_an_unfinished_write() {
+    let (disk, records) = small_log(&options(Fill::None), 3, 5);
+    let path = SegmentId(Index::ZERO).path();
+    let bytes = disk.read_raw(&path);
+    let header = memchr::memmem::find(&bytes, b": g1 ").expect("a record");
+    check_salvage(&disk, &records, &[]);
+    for left in [&bytes[header..], &bytes[..10], &[]] {
+        disk.write_raw(&path, left);
+        let (kept, salvaged) = salvage(&disk);
+        assert_eq!(salvaged.losses.len(), 1, "{salvaged:?}");
+        assert_eq!((salvaged.losses[0].why, salvaged.torn_bytes), (Lost::Header, 0));
+        assert_eq!(kept.len(), if left.len() > 10 { records.len() } else { 0 });
+    }
+}
+
+#[test]
 fn an_unfinished_write_is_neither_kept_nor_lost() {
     let (disk, records) = small_log(&options(Fill::Zeroes), 30, 5);
     let id = *segments(&disk).last().expect("a segment");
     let (at, len) = *places(&disk, id).last().expect("a record");
     let mut bytes = disk.read_raw(&id.path());
-    // Two sectors of the last record's beginning are there, and the rest was never written.
+    // The beginning of a record is there, to the end of its second sector, and the rest was never written.
     let end = size::mem(at + len);
-    let mut torn = bytes[size::mem(at)..end].to_vec();
-    torn.resize(700, b'x');
-    torn.truncate(700 - (700 + end) % 512);
-    bytes[end..end + torn.len()].copy_from_slice(&torn);
+    let torn = 1024 - end % 512;
+    let mut next = Batch::new(Index(size::of(records.len())));
+    next.push(&intent(77, 4000), Timestamp::from_micros(1));
+    bytes.resize(end + 4096, 0);
+    bytes[end..end + torn].copy_from_slice(&next.bytes()[..torn]);
     disk.write_raw(&id.path(), &bytes);
     let (found, summary) = walk(&disk, LastBatch::Always);
     assert_eq!((found.len(), summary.damage), (records.len(), None));
-    if summary.torn_bytes > 0 {
-        assert_eq!(check_salvage(&disk, &records, &[]).torn_bytes, summary.torn_bytes);
-    }
+    assert_eq!(summary.torn_bytes, 4096);
+    assert_eq!(check_salvage(&disk, &records, &[]).torn_bytes, summary.torn_bytes);
 }
 
 #[test]
