@@ -21,6 +21,9 @@ use crate::exchange::Exchange;
 use crate::problem::{Problem, ProblemBody, ReasonCode, demand_json, read_body};
 use crate::server::App;
 
+/// The route of [`post_intent`].
+pub const PATH: &str = "/ingress/intent";
+
 /// The acknowledgement of a durable INTENT.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Accepted {

@@ -1,6 +1,7 @@
 //! The sequencer's loop.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,12 +49,29 @@ pub struct Sequencer<D: Disk, C> {
     _disk: std::marker::PhantomData<fn(D)>,
 }
 
+/// Takes the hash from a key that is one already.
+#[derive(Default)]
+struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn write(&mut self, bytes: &[u8]) {
+        // A fingerprint comes as its length and then its bytes: the last eight are kept.
+        if let Some(last) = bytes.last_chunk() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// One batch in the making; its memory is used again.
 #[derive(Default)]
 struct Round {
     batch: Batch,
     /// The newest record of each subject that this batch moves.
-    moved: HashMap<Fingerprint, Index>,
+    moved: HashMap<Fingerprint, Index, BuildHasherDefault<Uniform>>,
     keys: Vec<Fingerprint>,
     /// For each record where its keys end.
     key_ends: Vec<usize>,

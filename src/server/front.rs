@@ -1,20 +1,67 @@
 //! Which router a request gets: the one that says "not yet" while the log is being opened, then the whole one.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::future::RouteFuture;
 use axum::routing::get;
+use futures::future::Either;
 use tokio::sync::watch;
-use tower::ServiceExt as _;
+use tower::{Service, ServiceExt as _};
+
+use super::App;
 
 use crate::exchange::ExchangeService;
+use crate::ingress;
 use crate::problem::{Problem, ReasonCode};
 
-/// A router with the layer that every exchange has.
-pub(super) type Routes = ExchangeService<Router>;
+/// The routes with the layer that every exchange has.
+pub(super) type Routes = ExchangeService<Shortcut>;
+
+/// A router, and the shortest way to the route that most requests are for: matching a path and boxing a route cost
+/// that one as much as reading its body does.
+#[derive(Clone)]
+pub(super) struct Shortcut {
+    router: Router,
+    ingress: Option<App>,
+}
+
+impl Shortcut {
+    pub(super) fn none(router: Router) -> Self {
+        Self { router, ingress: None }
+    }
+
+    pub(super) fn to_ingress(router: Router, app: App) -> Self {
+        Self { router, ingress: Some(app) }
+    }
+}
+
+impl Service<Request> for Shortcut {
+    type Response = Response;
+    type Error = Infallible;
+    type Future =
+        Either<Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>, RouteFuture<Infallible>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        match &self.ingress {
+            Some(app) if request.method() == Method::POST && request.uri().path() == ingress::PATH => {
+                let app = State(app.clone());
+                Either::Left(Box::pin(async { Ok(ingress::post_intent(app, request).await.into_response()) }))
+            }
+            Some(_) | None => Either::Right(self.router.call(request)),
+        }
+    }
+}
 
 /// The server's routes, now and once it is ready.
 pub(super) struct Front {
@@ -25,14 +72,14 @@ pub(super) struct Front {
 
 impl Front {
     /// `dress` puts the outermost layers around a router.
-    pub(super) fn new(dress: impl Fn(Router) -> Routes) -> Arc<Self> {
+    pub(super) fn new(dress: impl Fn(Shortcut) -> Routes) -> Arc<Self> {
         let whole = Arc::new(OnceLock::new());
         let (ready, waiting) = watch::channel(false);
         let starting = Router::new()
             .route("/healthz", get(|| async { "live\n" }))
             .route("/tail", get(wait(Arc::clone(&whole), waiting)))
             .fallback(|| async { Problem::new(ReasonCode::Recovering) });
-        Arc::new(Self { starting: dress(starting), whole, ready })
+        Arc::new(Self { starting: dress(Shortcut::none(starting)), whole, ready })
     }
 
     /// Opens the whole server.

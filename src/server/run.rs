@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::envelope::View;
@@ -22,7 +21,7 @@ use tracing::{error, info};
 use super::app::{App, Parts};
 use super::background::{self, Background, Signals};
 use super::connection::Connections;
-use super::front::Front;
+use super::front::{Front, Shortcut};
 use super::listen::Listen;
 use super::router;
 use crate::auth::Auth;
@@ -93,7 +92,7 @@ pub async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
     let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
     let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
-    let dress = move |router: Router| exchange.layer(router);
+    let dress = move |routes: Shortcut| exchange.layer(routes);
     let front = Front::new(dress);
     let connections = Connections::new();
     let (drain, draining) = watch::channel(false);
@@ -115,7 +114,7 @@ pub async fn serve(
     let (fatal, mut failed) = mpsc::channel(4);
     let threads = Threads::start(&app, writer, filler, background, &signals, fatal)?;
     tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
-    front.open(dress(router::whole(app.clone())));
+    front.open(dress(Shortcut::to_ingress(router::whole(app.clone()), app.clone())));
     info!(%address, origin = app.store.origin, head = app.store.reader.head().0, ?took, "serving");
     ready(address);
 
