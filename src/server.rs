@@ -6,6 +6,7 @@
 mod app;
 mod background;
 mod connection;
+mod cors;
 mod front;
 mod listen;
 mod router;

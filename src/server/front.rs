@@ -72,14 +72,14 @@ pub(super) struct Front {
 
 impl Front {
     /// `dress` puts the outermost layers around a router.
-    pub(super) fn new(dress: impl Fn(Shortcut) -> Routes) -> Arc<Self> {
+    pub(super) fn new(dress: impl Fn(Router) -> Routes) -> Arc<Self> {
         let whole = Arc::new(OnceLock::new());
         let (ready, waiting) = watch::channel(false);
         let starting = Router::new()
             .route("/healthz", get(|| async { "live\n" }))
             .route("/tail", get(wait(Arc::clone(&whole), waiting)))
             .fallback(|| async { Problem::new(ReasonCode::Recovering) });
-        Arc::new(Self { starting: dress(Shortcut::none(starting)), whole, ready })
+        Arc::new(Self { starting: dress(starting), whole, ready })
     }
 
     /// Opens the whole server.

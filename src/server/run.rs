@@ -21,6 +21,7 @@ use tracing::{error, info};
 use super::app::{App, Parts};
 use super::background::{self, Background, Signals};
 use super::connection::Connections;
+use super::cors;
 use super::front::{Front, Shortcut};
 use super::listen::Listen;
 use super::router;
@@ -92,8 +93,8 @@ pub async fn serve(
     let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
     let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
     let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
-    let dress = move |routes: Shortcut| exchange.layer(routes);
-    let front = Front::new(dress);
+    let cors_origins = config.server.cors_origins.clone();
+    let front = Front::new(|router| exchange.layer(Shortcut::none(cors::around(router, &cors_origins))));
     let connections = Connections::new();
     let (drain, draining) = watch::channel(false);
     let listening = Arc::new(Listen {
@@ -114,7 +115,14 @@ pub async fn serve(
     let (fatal, mut failed) = mpsc::channel(4);
     let threads = Threads::start(&app, writer, filler, background, &signals, fatal)?;
     tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
-    front.open(dress(Shortcut::to_ingress(router::whole(app.clone()), app.clone())));
+    let whole = cors::around(router::whole(app.clone()), &cors_origins);
+    // The shortcut passes by what is around the router.
+    let whole = if cors_origins.is_empty() {
+        Shortcut::to_ingress(whole, app.clone())
+    } else {
+        Shortcut::none(whole)
+    };
+    front.open(exchange.layer(whole));
     info!(%address, origin = app.store.origin, head = app.store.reader.head().0, ?took, "serving");
     ready(address);
 
