@@ -138,7 +138,8 @@ pub async fn tail(
         shared.metrics.followers_refused.increment(1);
         return close(connection, REFUSAL).await;
     };
-    let mut opening = control::opening(shared.retry_ms(), &store.origin, store.generation, first, head);
+    let (origin, next) = (&store.origin, span.map(|span| span.next));
+    let mut opening = control::opening(shared.retry_ms(), origin, store.generation, first, head, next);
     if let Start::Reset(reason) = start {
         opening.push_str(&control::reset(reason, first, head));
     }

@@ -137,7 +137,7 @@ impl TailBody {
             if !self.caught_up {
                 self.caught_up = true;
                 let mut said = self.take_cursor().map(Vec::from).unwrap_or_default();
-                said.extend_from_slice(control::caught_up(head).as_bytes());
+                said.extend_from_slice(control::caught_up(self.next, head).as_bytes());
                 return self.send(said.into());
             }
             return self.poll_idle(cx, head);

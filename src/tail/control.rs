@@ -31,18 +31,34 @@ impl Reset {
 /// dispatch an empty event for it.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n");
 
-/// The beginning of every tail: how long to wait before coming back, and which log this is. Without an id, so that
-/// the client's cursor stays.
-pub(super) fn opening(retry_ms: u64, origin: &str, generation: u64, first: Index, head: Index) -> String {
+/// The beginning of every tail: how long to wait before coming back, and which log this is.
+///
+/// With the client's own cursor, the index before `next`, as the id: a widespread client forgets its cursor at the first
+/// event without one and would come back from the beginning. None where the cursor cannot be served.
+pub(super) fn opening(
+    retry_ms: u64,
+    origin: &str,
+    generation: u64,
+    first: Index,
+    head: Index,
+    next: Option<Index>,
+) -> String {
     let origin = serde_json::Value::from(origin);
+    let id = next.map(|next| format!("id: {}\n", before(next))).unwrap_or_default();
     format!(
-        "retry: {retry_ms}\nevent: log\ndata: {{\"first\":{first},\"generation\":{generation},\"head\":{head},\"origin\":{origin}}}\n\n"
+        "retry: {retry_ms}\n{id}event: log\n\
+         data: {{\"first\":{first},\"generation\":{generation},\"head\":{head},\"origin\":{origin}}}\n\n"
     )
 }
 
-/// The client has everything up to the head.
-pub(super) fn caught_up(head: Index) -> String {
-    format!("event: caught-up\ndata: {{\"head\":{head}}}\n\n")
+/// The client has everything below `head`, which is below `next`.
+pub(super) fn caught_up(next: Index, head: Index) -> String {
+    format!("id: {}\nevent: caught-up\ndata: {{\"head\":{head}}}\n\n", before(next))
+}
+
+/// The cursor of a client that has everything below `next`: −1 where that is nothing.
+fn before(next: Index) -> i128 {
+    i128::from(next.0) - 1
 }
 
 /// Moves the client's cursor over records that the filter left out. With an event and data of its own, because an id
@@ -53,7 +69,7 @@ pub(super) fn cursor(last: Index) -> String {
 
 /// Sends the client back to the first record that there is. The stream ends behind it.
 pub(super) fn reset(reason: Reset, first: Index, head: Index) -> String {
-    let before_first = i128::from(first.0) - 1;
+    let before_first = before(first);
     let reason = reason.text();
     format!(
         "id: {before_first}\nevent: reset\ndata: {{\"first\":{first},\"head\":{head},\"reason\":\"{reason}\"}}\n\n"
