@@ -45,8 +45,11 @@ pub fn parse(body: &[u8]) -> Result<Intent<'_>, Problem> {
         if secrets.found {
             return Problem::new(ReasonCode::SecretsPresent).pointer(error.pointer);
         }
+        // A wrong shape is found before the rest is read, which may not even be JSON.
+        if let Err(error) = read_strictly(body) {
+            return problem(ReasonCode::InvalidJson, &error);
+        }
         match error.kind {
-            _ if is_syntax(&error.kind) => problem(ReasonCode::InvalidJson, &error),
             // A body of another version has another shape: that it is another version is what helps.
             _ if version(body) != Some(INTERFACE_VERSION) => unsupported_version(),
             ErrorKind::Rejected { .. } if error.pointer == "/interface_version" => unsupported_version(),
@@ -67,16 +70,11 @@ fn unsupported_version() -> Problem {
     Problem::new(ReasonCode::UnsupportedInterfaceVersion).pointer("/interface_version")
 }
 
-/// Whether the text is not JSON as this server reads it, whatever its shape.
-fn is_syntax(kind: &ErrorKind) -> bool {
-    !matches!(
-        kind,
-        ErrorKind::WrongType { .. }
-            | ErrorKind::NotInteger
-            | ErrorKind::MissingField { .. }
-            | ErrorKind::UnknownField
-            | ErrorKind::Rejected { .. }
-    )
+/// Whether the text is JSON as this server reads it, whatever its shape.
+fn read_strictly(body: &[u8]) -> Result<(), json::Error> {
+    let mut reader = Reader::new(body)?.with_depth_max(limits::JSON_DEPTH_MAX);
+    reader.skip()?;
+    reader.finish()
 }
 
 /// The interface version of a body whatever else it holds.

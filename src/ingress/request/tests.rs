@@ -36,6 +36,8 @@ fn check(from: &str, to: &str, code: ReasonCode, pointer: &str) {
 #[test]
 fn each_wrong_shape_is_refused_with_its_pointer() {
     use ReasonCode::{InvalidInput, InvalidJson, SecretsPresent, UnsupportedInterfaceVersion};
+    check(r#"{"interface_version":2,"#, "nonsense", InvalidJson, "");
+    check(r#"2,"correlation_id":"c-1""#, r#"1,"correlation_id":"#, InvalidJson, "/correlation_id");
     check(r#""interface_version":2,"#, "", UnsupportedInterfaceVersion, "/interface_version");
     check(
         r#""interface_version":2"#,
