@@ -7,6 +7,7 @@
 
 pub mod http;
 pub mod intent;
+pub mod problem;
 pub mod process;
 pub mod random;
 pub mod tail;
