@@ -195,7 +195,13 @@ impl Live {
             if pending.places.is_empty() {
                 return;
             }
-            let next = Pending { start: pending.end, end: pending.end, ..Pending::default() };
+            // The next group is likely to be as large as this one: it does not grow piece by piece under the lock.
+            let next = Pending {
+                start: pending.end,
+                end: pending.end,
+                bytes: Vec::with_capacity(pending.bytes.len()),
+                places: Vec::with_capacity(pending.places.len()),
+            };
             let taken = std::mem::replace(&mut *pending, next);
             Group {
                 start: taken.start,

@@ -103,11 +103,11 @@ impl Fill {
         self.room(end)
     }
 
-    /// Notes how far the writer is; wakes the filler where it has something to do.
-    pub(super) fn written(&self, end: u64, ahead_max: u64) {
+    /// Notes how far the writer is; wakes the filler where a piece is due.
+    pub(super) fn written(&self, end: u64, ahead_max: u64, piece: u64) {
         let mut state = self.lock();
         state.written = end;
-        if state.mark < state.target(ahead_max) {
+        if state.is_due(ahead_max, piece) {
             drop(state);
             self.for_filler.notify_one();
         }
@@ -136,6 +136,16 @@ impl Fill {
 }
 
 impl State {
+    /// Whether a piece should be written now: a whole one, or what the writer waits for. Smaller ones would cost a sync
+    /// for each batch, beside the writer's own and on the same file.
+    fn is_due(&self, ahead_max: u64, piece: u64) -> bool {
+        let target = self.target(ahead_max);
+        let wanted = self.wanted.min(self.limit) > self.mark;
+        let whole = target >= self.mark.saturating_add(piece.min(ahead_max.max(2) / 2));
+        let last = target == self.limit && self.mark < target;
+        wanted || whole || last
+    }
+
     /// How far the file should be filled: as far ahead as it is long, so that a small log stays small, and at least
     /// as far as the writer asks for.
     fn target(&self, ahead_max: u64) -> u64 {
@@ -178,10 +188,10 @@ impl<D: Disk> Filler<D> {
         if state.stopped {
             return Ok(FillStep::Stopped);
         }
-        let target = state.target(self.ahead_max);
-        if state.mark >= target {
+        if !state.is_due(self.ahead_max, size::of(self.zeroes.len())) {
             return Ok(FillStep::Idle);
         }
+        let target = state.target(self.ahead_max);
         let (segment, from) = (state.segment, state.mark);
         #[cfg(test)]
         let place = match self.sabotage {
@@ -225,7 +235,8 @@ impl<D: Disk> Filler<D> {
     /// Waits until there is something to fill, at most `patience`.
     pub fn wait(&self, patience: Duration) {
         let state = self.shared.lock();
-        let idle = |state: &mut State| !state.stopped && state.mark >= state.target(self.ahead_max);
+        let piece = size::of(self.zeroes.len());
+        let idle = |state: &mut State| !state.stopped && !state.is_due(self.ahead_max, piece);
         drop(self.shared.for_filler.wait_timeout_while(state, patience, idle));
     }
 }

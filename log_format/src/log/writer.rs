@@ -157,7 +157,11 @@ impl<D: Disk> Writer<D> {
         self.next = batch.end();
         self.active.set_extent(Extent { next: self.next, end: self.at, sealed: false });
         if let Some(fill) = &self.fill {
-            fill.written(self.at, self.options.fill_ahead_bytes_max);
+            fill.written(
+                self.at,
+                self.options.fill_ahead_bytes_max,
+                size::of(self.options.fill_piece_bytes_max),
+            );
         }
     }
 
