@@ -9,6 +9,7 @@ mod connection;
 mod cors;
 mod front;
 mod listen;
+mod openapi;
 mod router;
 mod run;
 

@@ -6,6 +6,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
+use super::openapi;
 use crate::{auth, blobs, ingress, page, problem, reads, tail};
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
@@ -13,7 +14,9 @@ use crate::{auth, blobs, ingress, page, problem, reads, tail};
 #[openapi(
     info(
         title = "Gesta",
-        description = "An append-only decision log: durable acknowledgement, resumable tail.",
+        description = "An append-only decision log: durable acknowledgement, resumable tail.\n\n\
+            Every error outside a stream is a `Problem`. A route names the reason codes of its own; `GET /errors` lists \
+            all, with cause and remedy. Every response has `X-Correlation-Id`, taken over from the request or made.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(
@@ -21,7 +24,8 @@ use crate::{auth, blobs, ingress, page, problem, reads, tail};
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
         (name = "blobs", description = "Content that is too large for a record"),
-        (name = "operations", description = "What runs here")
+        (name = "operations", description = "What runs here"),
+        (name = "reference", description = "What answers mean")
     )
 )]
 struct Frame;
@@ -47,7 +51,7 @@ fn routes() -> OpenApiRouter<App> {
 
 /// The OpenAPI document of the public listener.
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    openapi::complete(routes().into_openapi())
 }
 
 /// The whole server.

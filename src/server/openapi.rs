@@ -1,0 +1,95 @@
+//! What the handlers' descriptions cannot say each for itself, said once for the whole OpenAPI document.
+
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Content, OpenApi, PathItem, Ref, RefOr, Response};
+
+const JSON: &str = "application/json";
+const PROBLEM_JSON: &str = "application/problem+json";
+const PROBLEM: &str = "#/components/schemas/Problem";
+
+/// Media types whose bytes are no text.
+const BINARY: [&str; 2] = ["application/octet-stream", "application/x-tar"];
+
+/// Completes the document that the handlers' descriptions make up.
+pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+    if let Some(components) = document.components.as_mut() {
+        for (name, scheme) in schemes() {
+            components.add_security_scheme(name, scheme);
+        }
+    }
+    for item in document.paths.paths.values_mut() {
+        if let Some(head) = item.head.as_mut() {
+            // Described together with GET, whose name it would bear.
+            head.operation_id = head.operation_id.take().map(|id| format!("{id}_head"));
+        }
+        operations(item).for_each(complete_operation);
+    }
+    document
+}
+
+fn schemes() -> [(&'static str, SecurityScheme); 3] {
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    let key = ApiKeyValue::new("X-API-Key");
+    let ticket = ApiKeyValue::with_description("ticket", "From `POST /tail/ticket`");
+    [
+        ("bearer", SecurityScheme::Http(bearer)),
+        ("api_key", SecurityScheme::ApiKey(ApiKey::Header(key))),
+        ("ticket", SecurityScheme::ApiKey(ApiKey::Query(ticket))),
+    ]
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.head, &mut item.post, &mut item.put].into_iter().flatten()
+}
+
+fn complete_operation(operation: &mut Operation) {
+    if operation.responses.responses.contains_key("401") {
+        operation.security = Some(security(operation));
+    }
+    if let Some(RefOr::T(body)) = operation.request_body.as_mut() {
+        body.content.iter_mut().for_each(|(media_type, content)| complete_content(media_type, content));
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            complete_response(response);
+        }
+    }
+}
+
+/// One of these: a token in either header, the ticket of a tail, or nothing where no token is configured.
+fn security(operation: &Operation) -> Vec<SecurityRequirement> {
+    const NO_SCOPES: [&str; 0] = [];
+    let takes_tickets = operation.operation_id.as_deref() == Some("tail");
+    let names = ["bearer", "api_key"].into_iter().chain(takes_tickets.then_some("ticket"));
+    let mut any: Vec<_> = names.map(|name| SecurityRequirement::new(name, NO_SCOPES)).collect();
+    any.push(SecurityRequirement::default());
+    any
+}
+
+fn complete_response(response: &mut Response) {
+    if response.content.get(JSON).is_some_and(is_problem)
+        && let Some(content) = response.content.swap_remove(JSON)
+    {
+        response.content.insert(PROBLEM_JSON.to_owned(), content);
+    }
+    response.content.iter_mut().for_each(|(media_type, content)| complete_content(media_type, content));
+}
+
+fn is_problem(content: &RefOr<Content>) -> bool {
+    let problem = RefOr::Ref(Ref::new(PROBLEM));
+    matches!(content, RefOr::T(content) if content.schema.as_ref() == Some(&problem))
+}
+
+fn complete_content(media_type: &str, content: &mut RefOr<Content>) {
+    if let RefOr::T(content) = content
+        && BINARY.contains(&media_type)
+    {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        let bytes = ObjectBuilder::new().schema_type(Type::String).format(Some(format));
+        content.schema = Some(RefOr::T(bytes.build().into()));
+    }
+}

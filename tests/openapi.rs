@@ -1,0 +1,187 @@
+//! The OpenAPI document is checked in, complete and true: `GESTA_BLESS=1 cargo test --test openapi` writes it anew.
+//!
+//! Whoever changes it for its clients raises the package's version, which is the document's `info.version`: the minor
+//! one where a client that was written against the former document could break, the patch where it could not.
+
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use gesta::problem::ReasonCode;
+use gesta::server::document;
+use serde_json::Value;
+use support::Server;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/openapi/wire.yaml");
+const HEAD: &str = "# The public listener. Made from the code: GESTA_BLESS=1 cargo test --test openapi\n";
+
+/// Every route of the contract. A route that is added to the server is added here, and so to the document.
+const ROUTES: &[&str] = &[
+    "GET /",
+    "GET /api/blob/sha256/{hex}",
+    "HEAD /api/blob/sha256/{hex}",
+    "PUT /api/blob/sha256/{hex}",
+    "GET /blobs/bundle",
+    "GET /errors",
+    "GET /events",
+    "GET /events/by-digest/{digest}",
+    "GET /events/{index}",
+    "GET /healthz",
+    "POST /ingress/intent",
+    "GET /metrics",
+    "GET /openapi.json",
+    "GET /readyz",
+    "GET /status",
+    "GET /tail",
+    "POST /tail/ticket",
+    "GET /threads/{id}/timeline",
+];
+
+/// Statuses that a code has beside the catalogue's, as its cause says.
+const OTHER_STATUSES: &[(&str, u16)] = &[("BLOB_NOT_FOUND", 400)];
+
+struct Operation {
+    /// `GET /tail`.
+    route: String,
+    value: Value,
+}
+
+impl Operation {
+    fn responses(&self) -> impl Iterator<Item = (u16, &Value)> {
+        let responses = self.value["responses"].as_object().unwrap();
+        responses.iter().map(|(status, response)| (status.parse().unwrap(), response))
+    }
+}
+
+fn value() -> Value {
+    serde_json::to_value(document()).unwrap()
+}
+
+fn operations() -> Vec<Operation> {
+    let document = value();
+    let mut operations = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, value) in methods.as_object().unwrap() {
+            let route = format!("{} {path}", method.to_uppercase());
+            operations.push(Operation { route, value: value.clone() });
+        }
+    }
+    operations
+}
+
+/// The codes that a description names: upper-case words in backticks.
+fn codes(description: &str) -> Vec<&str> {
+    let quoted = description.split('`').skip(1).step_by(2);
+    quoted.filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')).collect()
+}
+
+#[test]
+fn the_document_that_is_checked_in_is_that_of_the_code() {
+    let made = format!("{HEAD}{}", yaml_serde::to_string(&document()).unwrap());
+    if std::env::var_os("GESTA_BLESS").is_some() {
+        std::fs::write(FILE, made).unwrap();
+        return;
+    }
+    let written = std::fs::read_to_string(FILE).unwrap();
+    let differs = made.lines().zip(written.lines()).position(|(made, written)| made != written);
+    assert!(
+        made == written,
+        "line {} of {FILE} differs: GESTA_BLESS=1 cargo test --test openapi writes it",
+        differs.unwrap_or(made.lines().count().min(written.lines().count())) + 1
+    );
+}
+
+#[test]
+fn the_document_has_the_routes_of_the_contract_and_no_others() {
+    let documented: BTreeSet<String> = operations().into_iter().map(|operation| operation.route).collect();
+    let wanted: BTreeSet<String> = ROUTES.iter().map(|&route| route.to_owned()).collect();
+    assert_eq!(documented, wanted);
+}
+
+#[test]
+fn the_router_has_each_documented_route_for_its_documented_methods_alone() {
+    let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for operation in operations() {
+        let (method, path) = operation.route.split_once(' ').unwrap();
+        let allowed = methods.entry(path.replace(['{', '}'], "")).or_default();
+        allowed.insert(method.to_owned());
+        if method == "GET" {
+            allowed.insert("HEAD".to_owned());
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    let mut client = server.client();
+    for (path, documented) in methods {
+        let response = client.request("DELETE", &path, &[], b"");
+        assert_eq!(response.status, 405, "{path}: {}", response.text());
+        let allowed: BTreeSet<String> =
+            response.header("allow").unwrap().split(',').map(|method| method.trim().to_owned()).collect();
+        assert_eq!(allowed, documented, "{path}");
+    }
+    let response = client.get("/openapi.json");
+    assert_eq!(response.json(), value());
+    server.stop();
+}
+
+#[test]
+fn every_operation_says_what_it_is_and_every_error_which_code_it_has() {
+    let mut ids = HashSet::new();
+    for Operation { route, value } in operations() {
+        assert!(
+            value["summary"].as_str().is_some_and(|summary| summary.ends_with('.')),
+            "{route}: no summary"
+        );
+        assert!(value["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{route}: not one tag");
+        assert!(ids.insert(value["operationId"].as_str().unwrap().to_owned()), "{route}: not its own id");
+    }
+    for operation in operations() {
+        for (status, response) in operation.responses() {
+            let description = response["description"].as_str().unwrap();
+            let route = &operation.route;
+            for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+                let problem = content["schema"]["$ref"] == "#/components/schemas/Problem";
+                assert_eq!(problem, media_type == "application/problem+json", "{route}: {status}");
+                assert_eq!(problem, !codes(description).is_empty(), "{route}: {status}: {description}");
+                assert!(!problem || status >= 400, "{route}: {status} is no error");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_documented_code_is_in_the_catalogue_with_its_status() {
+    for operation in operations() {
+        for (status, response) in operation.responses() {
+            for name in codes(response["description"].as_str().unwrap()) {
+                let found = ReasonCode::ALL.iter().find(|code| code.name() == name);
+                let code = found.unwrap_or_else(|| panic!("{}: there is no {name}", operation.route));
+                let fits = code.entry().status == status || OTHER_STATUSES.contains(&(name, status));
+                assert!(fits, "{}: {name} is {}, not {status}", operation.route, code.entry().status);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_schema_that_is_referred_to_is_there() {
+    let document = value();
+    let text = document.to_string();
+    let names: BTreeSet<&str> = text.split("\"#/components/schemas/").skip(1).map(before_quote).collect();
+    assert!(names.contains("Problem"));
+    for name in names {
+        assert!(document["components"]["schemas"].get(name).is_some(), "there is no schema {name}");
+    }
+    let tags: Vec<&str> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    for operation in operations() {
+        let tag = operation.value["tags"][0].as_str().unwrap();
+        assert!(tags.contains(&tag), "{}: there is no tag {tag}", operation.route);
+    }
+}
+
+fn before_quote(text: &str) -> &str {
+    text.split('"').next().unwrap_or_default()
+}
