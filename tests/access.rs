@@ -1,5 +1,7 @@
 //! Tokens, as their holders meet them: which role opens which route, and what streams, actors and tickets bound.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use serde_json::json;

@@ -1,6 +1,8 @@
 //! The built program killed with `kill -9` at random moments under load, many times over one directory: what it has
 //! acknowledged stays, byte for byte, and what a follower has seen never changes.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::collections::{BTreeMap, HashMap};
