@@ -172,11 +172,11 @@ fn follower_id(cause: &str) -> String {
 
 fn tail(record: &str) -> String {
     let hello = format!(
-        "retry: 1000\nevent: log\ndata: {{\"first\":0,\"generation\":1,\"head\":2,\"origin\":\"{ORIGIN}\"}}\n\n"
+        "retry: 1000\nid: 0\nevent: log\ndata: {{\"first\":0,\"generation\":1,\"head\":2,\"origin\":\"{ORIGIN}\"}}\n\n"
     );
     let cut = &record[..100];
     format!(
-        "{hello}{cut}{hello}{record}event: caught-up\ndata: {{\"head\":2}}\n\n: heartbeat\nid: 1\nevent: cursor\ndata: 1\n\n"
+        "{hello}{cut}{hello}{record}id: 1\nevent: caught-up\ndata: {{\"head\":2}}\n\n: heartbeat\nid: 1\nevent: cursor\ndata: 1\n\n"
     )
 }
 
