@@ -10,10 +10,14 @@ mod failure;
 pub mod inspect;
 pub mod logging;
 pub mod output;
+mod remote;
 pub mod salvage;
 mod scan_bar;
 pub mod serve;
+mod show;
 mod source;
+pub mod submit;
+pub mod tail;
 pub mod token;
 
 use std::process::ExitCode;
@@ -54,6 +58,10 @@ macro_rules! commands {
 commands! {
     /// Serve a log over HTTP
     Serve(args::Serve) => serve::run;
+    /// Append one message, or an intent for each line of a file
+    Submit(args::Submit) => submit::run;
+    /// Print records as they come, from any point, over restarts of the server
+    Tail(args::Tail) => tail::run;
     /// Print the effective configuration and where each value came from
     Config(args::Config) => config::run;
     /// Tell what a data directory holds, and check all of it

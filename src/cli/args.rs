@@ -7,7 +7,8 @@ mod settings;
 use clap::{Args, Subcommand};
 
 pub use client::{
-    Bench, BenchAppend, BenchCommand, BenchFanout, BenchTail, Filters, Submit, Tail, TailForm, Target,
+    Bench, BenchAppend, BenchCommand, BenchFanout, BenchGenerate, BenchTail, Filters, MessageFields, Submit,
+    SubmitSource, Tail, TailForm, Target,
 };
 pub use offline::{Dump, Inspect, Salvage};
 pub use settings::Settings;
@@ -93,7 +94,7 @@ mod tests {
         check::<Serve>("--data d --listen 127.0.0.1:1 --config f --origin o --set log.segment_bytes=1MiB")
             .unwrap();
         check::<Submit>("--url http://x --message hi --thread t").unwrap();
-        check::<Submit>("--ndjson - --concurrency 8 --skip 100").unwrap();
+        check::<Submit>("--ndjson - --concurrency 8 --skip 100 --json").unwrap();
         let tail: Tail = check("--since -1 --follow --raw --lanes a,b --with-blobs d").unwrap();
         assert_eq!((tail.form(), tail.filters.lanes.len()), (TailForm::Raw, 2));
         check::<Inspect>("d").unwrap();
@@ -102,6 +103,7 @@ mod tests {
         check::<Bench>("append --connections 256 --json").unwrap();
         check::<Bench>("tail --followers 8").unwrap();
         check::<Bench>("fanout --rate 50").unwrap();
+        check::<Bench>("generate --data d --records 9 --segment-bytes 1048576").unwrap();
         check::<Demo>("").unwrap();
     }
 
@@ -110,6 +112,7 @@ mod tests {
         assert!(check::<Submit>("").is_err());
         assert!(check::<Submit>("--message hi").is_err());
         assert!(check::<Submit>("--message hi --thread t --ndjson -").is_err());
+        assert!(check::<Submit>("--ndjson - --actor a").is_err());
         assert!(check::<Tail>("--raw --json").is_err());
         assert!(check::<Salvage>("d").is_err());
         assert!(check::<Dump>("d --raw --json").is_err());

@@ -2,15 +2,13 @@
 //!
 //! A saved tail of a whole log is dumped to the same bytes as the log itself.
 
-mod line;
-
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use gesta_log_format::log::offline::LastBatch;
 use gesta_log_format::record::Record;
 
 use super::source::Source;
-use super::{Failure, args};
+use super::{Failure, args, show};
 
 /// Bytes that are gathered before they are written.
 const OUT_BYTES: usize = 256 * 1024;
@@ -71,7 +69,7 @@ impl<W: Write> Printer<W> {
 
     fn print(&mut self, record: &Record<'_>) -> io::Result<()> {
         match self.form {
-            Form::Line => line::print(&mut self.out, record),
+            Form::Line => show::line(&mut self.out, record),
             Form::Json => self.out.write_all(record.data).and_then(|()| self.out.write_all(b"\n")),
             Form::Raw => self.out.write_all(record.bytes),
         }

@@ -59,6 +59,19 @@ impl Server {
         Self::spawn(serve(data, settings)).unwrap_or_else(|ended| panic!("it did not start: {ended:?}"))
     }
 
+    /// Serves `data` at an address, such as that of a process which was killed.
+    #[track_caller]
+    pub fn start_at(data: &Path, address: SocketAddr) -> Self {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", &address.to_string(), "--data", data.to_str().unwrap()]);
+        Self::spawn(command).unwrap_or_else(|ended| panic!("it did not start: {ended:?}"))
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Runs a command that should end in serving.
     pub fn spawn(command: Command) -> Result<Self, Ended> {
         let mut starting = Starting::spawn(command);

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
 
+use crate::limits::SEGMENT_BYTES;
+
 /// Which server is called, and as whom.
 #[derive(Clone, Args)]
 pub struct Target {
@@ -24,25 +26,68 @@ impl std::fmt::Debug for Target {
 
 /// `gesta submit`
 #[derive(Debug, Clone, Args)]
-#[command(group(ArgGroup::new("source").required(true).args(["message", "ndjson"])))]
 pub struct Submit {
     #[command(flatten)]
     pub target: Target,
-    /// Text of one chat message
-    #[arg(long, requires = "thread")]
-    pub message: Option<String>,
-    /// Thread of the message
-    #[arg(long, requires = "message")]
-    pub thread: Option<String>,
-    /// File with one intent for each line, or - for standard input
-    #[arg(long, value_name = "FILE")]
-    pub ndjson: Option<PathBuf>,
+    #[command(flatten)]
+    pub source: SubmitSource,
+    #[command(flatten)]
+    pub message_fields: MessageFields,
     /// Requests under way at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
     pub concurrency: u16,
     /// Lines that an earlier run has submitted, to be passed over
     #[arg(long, default_value_t = 0, requires = "ndjson", value_name = "LINES")]
     pub skip: u64,
+    /// How long an intent is tried again where the server is away, busy or does not know the outcome
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub retry_seconds: u64,
+    /// Print the summary of many as JSON
+    #[arg(long, requires = "ndjson")]
+    pub json: bool,
+}
+
+/// What is submitted.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct SubmitSource {
+    /// Text of one chat message
+    #[arg(long, requires = "thread", value_name = "TEXT")]
+    pub message: Option<String>,
+    /// File with one intent for each line, or - for standard input
+    ///
+    /// A line is a whole IntentEnvelope, or short for one: the members of its `payload`, perhaps with a
+    /// `correlation_id` beside them. A missing correlation id is derived from the file's name, the line's number and
+    /// the line, so that the same file submitted again appends nothing.
+    #[arg(long, value_name = "FILE")]
+    pub ndjson: Option<PathBuf>,
+}
+
+/// The fields of one message.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Fields of one message")]
+pub struct MessageFields {
+    /// Thread of the message
+    #[arg(long, requires = "message", value_name = "ID")]
+    pub thread: Option<String>,
+    /// Turn within the thread [default: a new ULID]
+    #[arg(long, requires = "message", value_name = "ID")]
+    pub turn: Option<String>,
+    /// The turn that this one answers
+    #[arg(long, requires = "message", value_name = "ID")]
+    pub parent_turn: Option<String>,
+    /// On whose behalf; use a pseudonym, for the log keeps it
+    #[arg(long, requires = "message", default_value = "user")]
+    pub actor: String,
+    #[arg(long, requires = "message", default_value = "user")]
+    pub lane: String,
+    #[arg(long, requires = "message", default_value = "chat.message")]
+    pub intent_type: String,
+    #[arg(long, requires = "message", default_value = "default")]
+    pub stream: String,
+    /// Give the same one to repeat a request [default: a new ULID]
+    #[arg(long, requires = "message", value_name = "ID")]
+    pub correlation_id: Option<String>,
 }
 
 /// Which records are of interest; all that are given must hold.
@@ -69,6 +114,25 @@ pub struct Filters {
     pub subject: Option<String>,
 }
 
+impl Filters {
+    /// The filters that are given, as `GET /tail` names them.
+    #[must_use]
+    pub fn query(&self) -> Vec<(&'static str, String)> {
+        let list = |values: &[String]| (!values.is_empty()).then(|| values.join(","));
+        let given = [
+            ("stream_id", self.stream_id.clone()),
+            ("lanes", list(&self.lanes)),
+            ("kinds", list(&self.kinds)),
+            ("thread_id", self.thread_id.clone()),
+            ("correlation_id", self.correlation_id.clone()),
+            ("actor", self.actor.clone()),
+            ("intent_type", self.intent_type.clone()),
+            ("subject", self.subject.clone()),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+}
+
 /// `gesta tail`
 #[derive(Debug, Clone, Args)]
 #[command(group(ArgGroup::new("form").args(["raw", "json", "pretty"])))]
@@ -78,6 +142,9 @@ pub struct Tail {
     /// Index after which the tail begins; -1 is the beginning of the log
     #[arg(long, default_value_t = -1, allow_negative_numbers = true, value_name = "INDEX")]
     pub since: i64,
+    /// Last index of the tail
+    #[arg(long, value_name = "INDEX")]
+    pub until: Option<u64>,
     /// Wait for new records instead of ending at the head
     #[arg(long)]
     pub follow: bool,
@@ -92,9 +159,12 @@ pub struct Tail {
     /// For people (the default)
     #[arg(long)]
     pub pretty: bool,
-    /// Keep the blobs that the records name in this directory
+    /// Keep the blobs that the records name in DIR/blobs/sha256
     #[arg(long, value_name = "DIR")]
     pub with_blobs: Option<PathBuf>,
+    /// How long a server that is away is tried again [default: for ever with --follow, else 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub retry_seconds: Option<u64>,
 }
 
 /// The form in which `gesta tail` prints.
@@ -130,6 +200,8 @@ pub enum BenchCommand {
     Tail(BenchTail),
     /// Followers at the head, and how long each record takes to reach them
     Fanout(BenchFanout),
+    /// A data directory with many sealed records, made without a server
+    Generate(BenchGenerate),
 }
 
 /// `gesta bench append`
@@ -183,4 +255,21 @@ pub struct BenchFanout {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `gesta bench generate`
+#[derive(Debug, Clone, Args)]
+pub struct BenchGenerate {
+    /// Data directory; its log must be empty
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// How many records
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000), value_name = "N")]
+    pub records: u64,
+    /// Size at which a segment is sealed
+    #[arg(long, default_value_t = SEGMENT_BYTES, value_name = "BYTES")]
+    pub segment_bytes: u64,
+    /// Size of one intent
+    #[arg(long, default_value_t = 450, value_parser = clap::value_parser!(u32).range(300..=60_000))]
+    pub bytes: u32,
 }

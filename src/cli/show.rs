@@ -9,7 +9,7 @@ use gesta_log_format::record::Record;
 const PAYLOAD_CHARS: usize = 80;
 
 /// Writes index, time, kind and type, stream, thread and turn, correlation id, and the beginning of the payload.
-pub(super) fn print(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+pub(super) fn line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
     let Some(view) = View::parse(record.data) else {
         write!(out, "{}  ", record.index)?;
         visible(out, record.data, PAYLOAD_CHARS)?;
