@@ -78,7 +78,8 @@ impl Listen {
         }
         let patience = Duration::from_secs(self.limits.header_read_seconds_max);
         match tokio::time::timeout(patience, begins_http2(&stream)).await {
-            Ok(Some(true)) => self.serve_http2(stream, connection).await,
+            // Boxed: its state is many times that of HTTP/1.1, and would be part of every connection's task.
+            Ok(Some(true)) => Box::pin(self.serve_http2(stream, connection)).await,
             Ok(Some(false)) => self.serve_http1(stream, connection).await,
             Ok(None) | Err(_) => {}
         }
