@@ -1,5 +1,7 @@
 //! `POST /ingress/intent` as a client meets it: what is refused and how, what a repeat gets, and who may do what.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::io::Write as _;

@@ -1,6 +1,8 @@
 //! `GET /tail` as a client meets it: held against a plain list of what was posted, from every index, through every
 //! filter, and by every way in which it begins, moves on and ends.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::sync::Arc;
