@@ -6,12 +6,18 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::{fs, io};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 use sled::{Config, Db, Mode};
 use tracing::warn;
 
 use super::KeysError;
+
+/// For a moment after the last handle is dropped, sled's own threads still hold the database's lock.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Opens the database in the directory `path`, creating it where it is missing, with a page cache of `cache_bytes`.
 ///
@@ -20,10 +26,16 @@ use super::KeysError;
 /// # Errors
 /// [`KeysError::Store`] where the disk fails, or where another handle has the database open.
 pub fn open(path: &Path, cache_bytes: u64) -> Result<Db, KeysError> {
-    let why = match attempt(path, cache_bytes) {
-        Attempt::Opened(db) => return Ok(db),
-        Attempt::Failed(cause) => return Err(cause.into()),
-        Attempt::Unreadable(why) => why,
+    let since = Instant::now();
+    let why = loop {
+        match attempt(path, cache_bytes) {
+            Attempt::Opened(db) => return Ok(db),
+            Attempt::Failed(cause) if is_locked(&cause) && since.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            Attempt::Failed(cause) => return Err(cause.into()),
+            Attempt::Unreadable(why) => break why,
+        }
     };
     warn!(path = %path.display(), why, "the derived database cannot be read: it is deleted and made again from the log");
     fs::remove_dir_all(path).map_err(sled::Error::Io)?;
@@ -53,6 +65,11 @@ fn attempt(path: &Path, cache_bytes: u64) -> Attempt {
         Ok(Err(cause)) => Attempt::Unreadable(cause.to_string()),
         Err(panic) => Attempt::Unreadable(panic_text(&*panic)),
     }
+}
+
+/// Whether another handle has the database open. sled says it in words alone.
+fn is_locked(cause: &sled::Error) -> bool {
+    matches!(cause, sled::Error::Io(cause) if cause.to_string().starts_with("could not acquire lock"))
 }
 
 /// Whether this is how sled reports bytes that it cannot decode.
