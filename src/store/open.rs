@@ -79,6 +79,8 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
     let of_log = |cause| StoreError::Log { data: data.display().to_string(), cause };
     disk.create_dir("")
         .map_err(|cause| of_log(OpenError::Io { doing: "create", file: String::new(), cause }))?;
+    // The derived store has a lock of its own and would say that it can be deleted, while another server uses it.
+    drop(disk.lock(log::LOCK).map_err(|cause| of_log(not_locked(cause)))?);
     let state = store::open(&data.join(STATE_DIR), STATE_CACHE_BYTES)?;
     let sealed_keys = SealedKeys::open(state.clone())?;
 
@@ -101,6 +103,13 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
         reader,
     });
     Ok(Opened { store, writer, filler, frontier, recovery, state, lock })
+}
+
+fn not_locked(cause: std::io::Error) -> OpenError {
+    match cause.kind() {
+        std::io::ErrorKind::WouldBlock => OpenError::Locked,
+        _ => OpenError::Io { doing: "lock", file: log::LOCK.to_owned(), cause },
+    }
 }
 
 fn options(config: &Config) -> Options {
