@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
 
 use super::{Client, PATIENCE, Tail, until};
 
@@ -209,14 +210,29 @@ impl Starting {
     }
 
     /// Waits until it has ended by itself.
-    pub fn ended(mut self) -> Ended {
-        let ended = Ended::of(self.child.wait().unwrap(), &self.errors);
-        let _ = fs::remove_file(&self.errors);
+    #[track_caller]
+    pub fn ended(self) -> Ended {
+        let ended = self.ends(PATIENCE);
+        ended.unwrap_or_else(|| panic!("it does not end"))
+    }
+
+    /// How it has ended by itself; none where it runs on, and is killed.
+    fn ends(mut self, patience: Duration) -> Option<Ended> {
+        let deadline = Instant::now() + patience;
+        let status = loop {
+            match self.child.try_wait().unwrap() {
+                None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                status => break status,
+            }
+        };
+        let ended = status.map(|status| Ended::of(status, &self.errors));
+        self.kill();
         ended
     }
 }
 
 /// Runs a command that should end at once.
+#[track_caller]
 pub fn run(command: Command) -> Ended {
     Starting::spawn(command).ended()
 }
