@@ -4,6 +4,7 @@
 //! data; standard error is talk; failures are printed here and nowhere else.
 
 pub mod args;
+pub mod bench;
 pub mod config;
 pub mod dump;
 mod failure;
@@ -72,6 +73,8 @@ commands! {
     Salvage(args::Salvage) => salvage::run;
     /// Make access tokens
     Token(args::Token) => token::run;
+    /// Measure a server, or make a large log
+    Bench(args::Bench) => bench::run;
 }
 
 /// Runs the command that the process was started with.

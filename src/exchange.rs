@@ -43,6 +43,11 @@ impl Exchange {
         self.traceparent.as_ref()?.to_str().ok()
     }
 
+    /// One of no request, with a generated name.
+    pub(crate) fn generated() -> Self {
+        Self::of(&HeaderMap::new())
+    }
+
     fn of(headers: &HeaderMap) -> Self {
         let traceparent =
             headers.get(TRACEPARENT).filter(|value| id::is_traceparent(value.as_bytes())).cloned();

@@ -1,5 +1,6 @@
 //! `POST /ingress/intent`: from a body to a durable INTENT and its acknowledgement.
 
+mod maker;
 mod parents;
 pub mod request;
 mod submit;
@@ -15,6 +16,7 @@ use gesta_log_format::{Index, json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub use maker::{MakeError, Maker};
 pub use submit::{Ingress, unreadable};
 
 use crate::exchange::Exchange;

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use gesta_log_format::Index;
 use gesta_log_format::disk::real::RealDisk;
-use gesta_log_format::log::{ReadError, Reader};
+use gesta_log_format::log::{ReadError, Reader, SealedSegment};
 use gesta_log_format::record::Record;
 use gesta_log_format::tree::Hash;
 
 pub use open::{Opened, StoreError, open};
 pub use record_keys::KeyParts;
 
-use crate::keys::{Fingerprint, Keys, KeysError};
+use crate::keys::{self, Fingerprint, Keys, KeysError};
 use crate::tail::Live;
 
 /// What every part of the server knows of the log.
@@ -48,6 +48,15 @@ pub enum LookupError {
 }
 
 impl Store {
+    /// Notes that a segment is sealed and that the next one, whose first record will have the index `next`, is active.
+    /// The sealed one's keys wait to be flushed. Only the writer thread calls this.
+    pub fn note_roll(&self, sealed: SealedSegment, next: Index) {
+        let offsets = self.reader.offsets(sealed.id).unwrap_or_default().to_bytes();
+        let segment = keys::SealedSegment { first: sealed.id.0.0, end: sealed.next.0, seal: sealed.blake3 };
+        self.keys.seal_segment(segment, offsets);
+        self.keys.begin_segment(next.0);
+    }
+
     /// The bytes of one durable record; `None` where it is not there yet. May read the disk.
     ///
     /// # Errors

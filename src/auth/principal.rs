@@ -19,7 +19,7 @@ pub struct Principal {
 
 impl Principal {
     /// The caller of a server without tokens: all roles, streams and actors.
-    pub(super) fn local() -> Self {
+    pub(crate) fn local() -> Self {
         Self {
             name: "local".to_owned(),
             roles: Roles::all(),

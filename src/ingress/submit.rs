@@ -37,6 +37,14 @@ struct Request<'a> {
     digest: Digest,
 }
 
+impl<'a> Request<'a> {
+    fn of(intent: &'a Intent<'a>) -> Self {
+        let subject = format!("intent/{}", intent.correlation_id);
+        let key = Fingerprint::subject(&intent.stream_id, &subject);
+        Self { intent, subject, key, digest: request_digest(intent) }
+    }
+}
+
 impl Ingress {
     /// A place in the queue, reserved before anything else is done for a request.
     ///
@@ -57,9 +65,8 @@ impl Ingress {
         exchange: &Exchange,
         place: Place,
     ) -> Result<Submitted, Problem> {
-        let subject = format!("intent/{}", intent.correlation_id);
-        let key = Fingerprint::subject(&intent.stream_id, &subject);
-        let request = Request { intent, subject, key, digest: request_digest(intent) };
+        let request = Request::of(intent);
+        let key = request.key;
         let ticket = self.store.keys.checked_through();
         if self.store.keys.newest(&key).map_err(|error| unreadable(&error.into()))?.is_some() {
             return self.repeated(&request).await;
@@ -245,6 +252,22 @@ impl PayloadFrame<'_> {
         out.extend_from_slice(b"\"}");
         out
     }
+}
+
+/// The record of an intent that fits one without blobs, and what it is found by.
+///
+/// # Errors
+/// [`PrepareError`].
+pub(super) fn record(
+    intent: &Intent<'_>,
+    principal: &Principal,
+    exchange: &Exchange,
+) -> Result<(Prepared, Vec<Fingerprint>), PrepareError> {
+    let request = Request::of(intent);
+    let frame = PayloadFrame { request: &request, principal, exchange, execution_id: Ulid::generate() };
+    let prepared = frame.prepare(&intent.payload, &intent.declared_refs)?;
+    let keys = keys(&request, &prepared);
+    Ok((prepared, keys))
 }
 
 /// What decides whether a repeated request is the same: SHA-256 of the canonical JSON of all that the client sent, its

@@ -15,7 +15,7 @@ use super::acknowledge::Acknowledgements;
 use super::clock::{Clock, Reading, RecordClock};
 use super::queue::Queue;
 use super::{Append, Outcome};
-use crate::keys::{Fingerprint, SealedSegment};
+use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::store::{KeyParts, Store};
 
@@ -214,7 +214,8 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
         let room = match rolled {
             Rolled::No => Room::Ready,
             Rolled::Sealed(segment) => {
-                self.note_roll(segment, writer.next());
+                self.store.note_roll(segment, writer.next());
+                (self.on_roll)();
                 Room::Ready
             }
             Rolled::DiskFull => Room::Full,
@@ -241,14 +242,6 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
                 room @ (Room::Ready | Room::Full) => return room,
             }
         }
-    }
-
-    fn note_roll(&self, sealed: gesta_log_format::log::SealedSegment, next: Index) {
-        let offsets = self.store.reader.offsets(sealed.id).unwrap_or_default().to_bytes();
-        let segment = SealedSegment { first: sealed.id.0.0, end: sealed.next.0, seal: sealed.blake3 };
-        self.store.keys.seal_segment(segment, offsets);
-        self.store.keys.begin_segment(next.0);
-        (self.on_roll)();
     }
 
     /// Nothing of the batch was written: whoever conflicts with a record of it, conflicts with nothing.
