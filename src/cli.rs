@@ -6,6 +6,7 @@
 pub mod args;
 pub mod bench;
 pub mod config;
+pub mod demo;
 pub mod dump;
 mod failure;
 pub mod inspect;
@@ -73,6 +74,8 @@ commands! {
     Salvage(args::Salvage) => salvage::run;
     /// Make access tokens
     Token(args::Token) => token::run;
+    /// See in ten seconds what a log server does: post, tail, kill, restart, resume
+    Demo(args::Demo) => demo::run;
     /// Measure a server, or make a large log
     Bench(args::Bench) => bench::run;
 }
