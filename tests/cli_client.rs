@@ -192,6 +192,7 @@ fn a_tail_is_the_dump_of_its_data_directory_in_every_form() {
     assert_eq!(submit(&server.url(), &file, &[]).0, 0);
     let forms = ["--raw", "--json", "--pretty"];
     let tailed = forms.map(|form| fine(&run(&["tail", "--url", &server.url(), form])).to_vec());
+    assert!(text(&tailed[2]).lines().all(|line| line.contains("  {\"nth\":")), "the client's own content");
     server.stop();
     let directory = data.path().to_str().unwrap();
     let dumped = [&["--raw"][..], &["--json"], &[]]

@@ -2,13 +2,14 @@
 
 use std::io::{self, Write};
 
+use gesta_log_format::Kind;
 use gesta_log_format::envelope::View;
 use gesta_log_format::record::Record;
 
 /// Characters of the payload that are shown.
 const PAYLOAD_CHARS: usize = 80;
 
-/// Writes index, time, kind and type, stream, thread and turn, correlation id, and the beginning of the payload.
+/// Writes index, time, kind and type, stream, thread and turn, correlation id, and the beginning of its content.
 pub(super) fn line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
     let Some(view) = View::parse(record.data) else {
         write!(out, "{}  ", record.index)?;
@@ -26,8 +27,22 @@ pub(super) fn line(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> 
     out.write_all(b"  ")?;
     visible(out, view.correlation_id, usize::MAX)?;
     out.write_all(b"  ")?;
-    visible(out, view.payload, PAYLOAD_CHARS)?;
+    visible(out, content(&view), PAYLOAD_CHARS)?;
     out.write_all(b"\n")
+}
+
+/// What a person wants to see: of an intent the client's own content, of other records the whole payload.
+fn content<'a>(view: &View<'a>) -> &'a [u8] {
+    match view.kind {
+        Kind::Intent => view.payload_member("payload").unwrap_or(view.payload),
+        Kind::Decision
+        | Kind::Execution
+        | Kind::Task
+        | Kind::Artifact
+        | Kind::Session
+        | Kind::Control
+        | Kind::Ledger => view.payload,
+    }
 }
 
 /// Writes the first `chars_max` characters of a client's text, with an ellipsis where it is longer. What could move
