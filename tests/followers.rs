@@ -1,5 +1,7 @@
 //! Many followers, slow ones and silent ones: what one of them costs, when it is closed, and that nobody else notices.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::io::Read as _;

@@ -1,5 +1,7 @@
 //! How the program ends and how it refuses to begin: signals, exit codes, messages, and what is left on disk.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::fs;
