@@ -305,7 +305,7 @@ fn a_tail_begins_by_saying_how_to_come_back_and_which_log_it_is() {
     let server = Server::start(directory.path(), &["tail.retry_ms=1000"]);
     let mut client = server.client();
     let origin = client.get("/status").json()["origin"].as_str().unwrap().to_owned();
-    for head in 0..3 {
+    for head in 0_i64..3 {
         let mut tail = server.tail("");
         let header =
             |name: &str| tail.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
@@ -315,17 +315,18 @@ fn a_tail_begins_by_saying_how_to_come_back_and_which_log_it_is() {
         assert_eq!((header("content-encoding"), header("content-length")), (None, None));
         let first = tail.next().unwrap();
         assert!((500..=1500).contains(&first.retry.unwrap()), "{first:?}");
-        assert_eq!((first.event.as_str(), &first.id), ("log", &None));
+        assert_eq!((first.event.as_str(), &first.id), ("log", &Some("-1".to_owned())));
         assert_eq!(first.json(), json!({"origin": origin, "generation": 1, "first": 0, "head": head}));
         for index in 0..head {
-            assert_eq!(tail.next_record().unwrap().index(), index);
+            assert_eq!(tail.next_record().unwrap().json()["index"], index);
         }
         let caught_up = tail.next().unwrap();
-        assert_eq!((caught_up.event.as_str(), &caught_up.id), ("caught-up", &None));
+        let cursor = Some((head - 1).to_string());
+        assert_eq!((caught_up.event.as_str(), &caught_up.id), ("caught-up", &cursor));
         assert_eq!(caught_up.json(), json!({"head": head}));
         // Live: what follows is the record and no second word of having caught up.
         client.submit(&Intent::new(head.to_string()));
-        assert_eq!(tail.next().unwrap().index(), head);
+        assert_eq!(tail.next().unwrap().json()["index"], head);
     }
 }
 
