@@ -52,6 +52,8 @@ pub struct TailBody {
     next: Index,
     /// The first index that the client's cursor does not cover.
     told: Index,
+    /// The head when the tail was asked for. Its client may know of records that followers were not woken for yet.
+    head_at_start: Index,
     stop: Option<Index>,
     caught_up: bool,
     ended: bool,
@@ -75,6 +77,7 @@ impl TailBody {
     ) -> Self {
         let only_opening = span.is_none();
         let Span { next, stop } = span.unwrap_or(Span { next: Index::ZERO, stop: None });
+        let head_at_start = shared.store.live.published();
         Self {
             shared,
             filter: filter.map(Arc::new),
@@ -86,6 +89,7 @@ impl TailBody {
             only_opening,
             next,
             told: next,
+            head_at_start,
             stop,
             caught_up: false,
             ended: false,
@@ -144,11 +148,10 @@ impl TailBody {
         }
     }
 
-    /// How far this follower may look. One that ends somewhere may have been asked for what others were not told of
-    /// yet, by a client that has its acknowledgement.
+    /// How far this follower may look: to where followers are woken for, and from the beginning to all that was
+    /// acknowledged when it came.
     fn head(&self) -> Index {
-        let live = &self.shared.store.live;
-        if self.stop.is_some() { live.published() } else { live.head() }
+        self.shared.store.live.head().max(self.head_at_start)
     }
 
     /// Why this connection should be closed now, if it should.
