@@ -4,6 +4,8 @@
 //! fails chosen calls on the log's file, or a limit on the size of files. What a machine does not have is skipped by
 //! name.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::fs;

@@ -1,6 +1,8 @@
 //! The server against a plain in-memory model: random appends, repeats, conflicts, kills, restarts and reads, and
 //! after each the answer that the model gives.
 
+#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
+
 mod support;
 
 use std::collections::HashMap;
