@@ -188,28 +188,35 @@ fn check_failed(data: &Path, told: Told, ended: &Ended) {
     server.stop();
 }
 
+/// Starts a server whose calls on the active segment are tampered with; none where that cannot be done here. With `-D`
+/// the tracer is not the parent, so that signals and exit codes are the server's own.
+fn traced(data: &Path, call: &str, inject: &str, settings: &[&str]) -> Option<Server> {
+    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: strace is not installed");
+        return None;
+    }
+    let mut command = Command::new("strace");
+    command.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={inject}")]);
+    command.arg("-P").arg(data.join("log/00000000000000000000.log"));
+    command.arg(PROGRAM).args(serve_arguments(data, settings));
+    match Server::spawn(command) {
+        Ok(server) => Some(server),
+        Err(ended) if ended.errors.to_lowercase().contains("ptrace") => {
+            println!("SKIPPED: strace may not trace here");
+            None
+        }
+        Err(ended) => panic!("{ended:?}"),
+    }
+}
+
 /// Fails a system call on the active segment from its `nth` time on.
 #[track_caller]
 fn check_fault(call: &str, error: &str, nth: u32, settings: &[&str]) {
-    if !Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success()) {
-        println!("SKIPPED: strace is not installed");
-        return;
-    }
     let directory = tempfile::tempdir().unwrap();
     let data = fs::canonicalize(directory.path()).unwrap();
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")]);
-    command.args(["-e", &format!("inject={call}:error={error}:when={nth}+")]);
-    command.arg("-P").arg(data.join("log/00000000000000000000.log"));
-    command.arg(PROGRAM).args(serve_arguments(&data, settings));
-    let server = match Server::spawn(command) {
-        Ok(server) => server,
-        Err(ended) if ended.errors.contains("ptrace") || ended.errors.contains("PTRACE") => {
-            println!("SKIPPED: strace may not trace here");
-            return;
-        }
-        Err(ended) => panic!("{ended:?}"),
-    };
+    let fault = format!("{call}:error={error}:when={nth}+");
+    let Some(server) = traced(&data, call, &fault, settings) else { return };
     let mut tail = server.tail("");
     let told = write_until_gone(&server);
     let seen: Vec<_> =
@@ -247,4 +254,31 @@ fn a_file_that_may_not_grow_ends_the_server_and_leaves_outcomes_unknown() {
     let told = write_until_gone(&server);
     let ended = server.ended();
     check_failed(directory.path(), told, &ended);
+}
+
+#[test]
+fn nobody_learns_of_a_record_before_its_sync_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let data = fs::canonicalize(directory.path()).unwrap();
+    // Each sync takes a fifth of a second, far longer than asking where the watermark is.
+    let Some(server) = traced(&data, "fdatasync", "fdatasync:delay_enter=200ms", &UNFILLED) else { return };
+    let mut tails =
+        [server.tail(""), server.tail("?lanes=user"), server.tail("?stream_id=default&thread_id=thread")];
+    for tail in &mut tails {
+        tail.next_of("caught-up");
+    }
+    for expected in 0..4 {
+        let mut client = server.client();
+        let posting = std::thread::spawn(move || client.submit(&Intent::new(expected.to_string())));
+        let mut watcher = server.client();
+        let mut watermark = || watcher.get("/status").json()["watermark"].as_u64().unwrap();
+        for tail in &mut tails {
+            let shown = tail.next_record().unwrap().index();
+            assert_eq!(shown, expected);
+            assert!(shown < watermark(), "a follower sees record {shown}, which is not durable");
+        }
+        let acknowledged = posting.join().unwrap();
+        assert!(acknowledged < watermark(), "record {acknowledged} is acknowledged, and not durable");
+    }
+    server.kill();
 }
