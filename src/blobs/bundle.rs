@@ -11,8 +11,9 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use axum::response::Response;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse as _, Response};
+use axum_extra::response::Attachment;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::envelope::View;
@@ -107,10 +108,9 @@ pub async fn bundle(
         drop(permit);
     });
     digests.await.unwrap_or_else(|_| Err(Problem::new(ReasonCode::Internal)))?;
-    let mut response = Response::new(Body::from_stream(ReceiverStream::new(archive)));
+    let archive = Attachment::new(Body::from_stream(ReceiverStream::new(archive)));
+    let mut response = archive.filename("blobs.tar").content_type("application/x-tar").into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
-    headers.insert(CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"blobs.tar\""));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
