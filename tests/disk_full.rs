@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::process::{Ended, PROGRAM, serve_arguments};
@@ -258,27 +259,28 @@ fn a_file_that_may_not_grow_ends_the_server_and_leaves_outcomes_unknown() {
 
 #[test]
 fn nobody_learns_of_a_record_before_its_sync_has_ended() {
+    /// How long each sync takes. Whoever learns of a record sooner did not wait for it.
+    const SYNC: Duration = Duration::from_millis(200);
     let directory = tempfile::tempdir().unwrap();
     let data = fs::canonicalize(directory.path()).unwrap();
-    // Each sync takes a fifth of a second, far longer than asking where the watermark is.
-    let Some(server) = traced(&data, "fdatasync", "fdatasync:delay_enter=200ms", &UNFILLED) else { return };
+    let delayed = format!("fdatasync:delay_enter={}ms", SYNC.as_millis());
+    let Some(server) = traced(&data, "fdatasync", &delayed, &UNFILLED) else { return };
     let mut tails =
         [server.tail(""), server.tail("?lanes=user"), server.tail("?stream_id=default&thread_id=thread")];
     for tail in &mut tails {
         tail.next_of("caught-up");
     }
-    for expected in 0..4 {
+    for expected in 0..3 {
         let mut client = server.client();
-        let posting = std::thread::spawn(move || client.submit(&Intent::new(expected.to_string())));
-        let mut watcher = server.client();
-        let mut watermark = || watcher.get("/status").json()["watermark"].as_u64().unwrap();
+        let posted = Instant::now();
+        let posting =
+            std::thread::spawn(move || (client.submit(&Intent::new(expected.to_string())), posted.elapsed()));
         for tail in &mut tails {
-            let shown = tail.next_record().unwrap().index();
-            assert_eq!(shown, expected);
-            assert!(shown < watermark(), "a follower sees record {shown}, which is not durable");
+            assert_eq!(tail.next_record().unwrap().index(), expected);
+            assert!(posted.elapsed() >= SYNC, "a follower sees a record that is not durable");
         }
-        let acknowledged = posting.join().unwrap();
-        assert!(acknowledged < watermark(), "record {acknowledged} is acknowledged, and not durable");
+        let (index, took) = posting.join().unwrap();
+        assert!(index == expected && took >= SYNC, "a record is acknowledged that is not durable");
     }
     server.kill();
 }
