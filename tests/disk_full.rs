@@ -34,8 +34,8 @@ impl Volume {
     }
 
     /// Takes all the space that is left.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
+    fn fill(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
         let mut file = fs::File::create(&path).unwrap();
         while file.write_all(&[1; 4096]).is_ok() {}
         while file.write_all(&[1]).is_ok() {}
@@ -79,8 +79,8 @@ fn check_full_disk(settings: &[&str]) {
         client.submit(&Intent::sized(format!("before-{nth}"), 2000));
     }
     let mut tail = server.tail("?since=-1");
-    let ballast = volume.fill();
-    let head = post_until_full(&server, "full", 30_000);
+    let ballast = volume.fill("ballast");
+    let mut head = post_until_full(&server, "full", 30_000);
     // Reads, tails and repeats go on.
     assert_eq!(records(&client.get("/tail?follow=false")).len() as u64, head);
     assert_eq!(client.get("/events/7").json()["index"], 7);
@@ -91,6 +91,18 @@ fn check_full_disk(settings: &[&str]) {
     for _ in 0..20 {
         assert_eq!(client.post(&Intent::sized("again", 30_000).body()).reason_code(), "DISK_FULL");
     }
+    // Starts on the full disk serve too, one after the other.
+    let mut server = server;
+    for nth in 0..3 {
+        server.kill();
+        server = Server::start(&data, settings);
+        assert_eq!(server.head(), head);
+        // Others take what the start has not used of its reserve.
+        volume.fill(&format!("more-{nth}"));
+        head = post_until_full(&server, &format!("more-{nth}"), 30_000);
+        assert_eq!(records(&server.client().get("/tail?follow=false")).len() as u64, head);
+    }
+    let mut tail = server.tail(&format!("?since={}", head - 1));
     // With space again, appends work by themselves, and followers see them.
     fs::remove_file(ballast).unwrap();
     let taken = until("appends are taken again", || {

@@ -19,6 +19,10 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
+/// Space that is kept beside the database and given up where the disk is full: sled writes when it opens, and a full
+/// disk must not keep the server from starting.
+const RESERVE_BYTES: usize = 2 << 20;
+
 /// Opens the database in the directory `path`, creating it where it is missing, with a page cache of `cache_bytes`.
 ///
 /// Nothing is synced by time: whoever writes calls `flush`.
@@ -27,9 +31,18 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// [`KeysError::Store`] where the disk fails, or where another handle has the database open.
 pub fn open(path: &Path, cache_bytes: u64) -> Result<Db, KeysError> {
     let since = Instant::now();
+    let reserve = path.with_extension("reserve");
     let why = loop {
         match attempt(path, cache_bytes) {
-            Attempt::Opened(db) => return Ok(db),
+            Attempt::Opened(db) => {
+                keep_reserve(&reserve);
+                return Ok(db);
+            }
+            Attempt::Failed(cause) if is_out_of_space(&cause) && fs::remove_file(&reserve).is_ok() => {
+                warn!(
+                    "the disk is full: the space in reserve is given up, so that the derived database opens"
+                );
+            }
             Attempt::Failed(cause) if is_locked(&cause) && since.elapsed() < LOCK_PATIENCE => {
                 thread::sleep(LOCK_PAUSE);
             }
@@ -65,6 +78,18 @@ fn attempt(path: &Path, cache_bytes: u64) -> Attempt {
         Ok(Err(cause)) => Attempt::Unreadable(cause.to_string()),
         Err(panic) => Attempt::Unreadable(panic_text(&*panic)),
     }
+}
+
+/// Makes the reserve where it is missing and there is space; a disk with less space than that does without.
+fn keep_reserve(path: &Path) {
+    if !path.exists() && fs::write(path, vec![0; RESERVE_BYTES]).is_err() {
+        let _ = fs::remove_file(path);
+    }
+}
+
+fn is_out_of_space(cause: &sled::Error) -> bool {
+    let sled::Error::Io(cause) = cause else { return false };
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether another handle has the database open. sled says it in words alone.
