@@ -76,6 +76,9 @@ pub enum Ended {
 /// How long answers may take to reach their clients after the disk has failed.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
+/// Ticks of the sweep, a second each, between two times that the metrics' samples are folded into their buckets.
+const UPKEEP_TICKS: u64 = 5;
+
 /// Time kept back from the limit for the last sync and the end of the threads.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(2);
 
@@ -167,8 +170,12 @@ async fn sweep(app: App, connections: Arc<Connections>) {
     let reader = Duration::from_secs(app.config.tail.reader_idle_seconds_max);
     let head = Duration::from_secs(app.config.limits.header_read_seconds_max);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
-    loop {
+    for tick in 0_u64.. {
         ticks.tick().await;
+        if tick.is_multiple_of(UPKEEP_TICKS) {
+            // Histograms keep every sample until then: without it memory would grow with each batch.
+            app.prometheus.run_upkeep();
+        }
         connections.tick();
         app.metrics.readers_stalled_total.increment(connections.close_stalled(reader, head) as u64);
         app.tail.sweep();
