@@ -17,7 +17,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 pub use maker::{MakeError, Maker};
-pub use submit::{Ingress, unreadable};
+pub use submit::Ingress;
 
 use crate::exchange::Exchange;
 use crate::problem::{Problem, ProblemBody, ReasonCode, demand_json, read_body};

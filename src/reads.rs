@@ -24,11 +24,10 @@ pub use thread::{__path_timeline, ThreadTimeline, TimelineQuery, TimelineTurn, t
 use self::collect::Page;
 use crate::auth::{Caller, Principal, Role};
 use crate::blobs;
-use crate::ingress::unreadable;
 use crate::keys::Fingerprint;
 use crate::problem::{Problem, ProblemBody, Query, ReasonCode};
 use crate::server::App;
-use crate::store::{LookupError, RecordBytes};
+use crate::store::{RecordBytes, blocking};
 use crate::tail::{FilterQuery, require_read};
 
 /// Records that one digest may lead to.
@@ -199,14 +198,4 @@ fn json(body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// Runs what may read the disk.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, LookupError> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(read).await {
-        Ok(found) => found.map_err(|error| unreadable(&error)),
-        Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
-    }
 }

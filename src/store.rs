@@ -1,5 +1,6 @@
 //! The opened log with its key index: what the writer, the routes and the background share.
 
+mod look_up;
 mod open;
 mod record_keys;
 
@@ -11,6 +12,7 @@ use gesta_log_format::log::{ReadError, Reader, SealedSegment};
 use gesta_log_format::record::Record;
 use gesta_log_format::tree::Hash;
 
+pub use look_up::{blocking, unreadable};
 pub use open::{Opened, StoreError, open};
 pub use record_keys::KeyParts;
 

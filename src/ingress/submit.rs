@@ -16,7 +16,7 @@ use crate::exchange::Exchange;
 use crate::keys::Fingerprint;
 use crate::problem::{Problem, ReasonCode};
 use crate::sequencer::{Append, Outcome, Place, Places, Queue};
-use crate::store::{KeyParts, LookupError, Store};
+use crate::store::{KeyParts, LookupError, Store, blocking, unreadable};
 
 /// The surface that an intent came in by.
 const SURFACE: &str = "wire";
@@ -315,27 +315,4 @@ fn keys(request: &Request<'_>, prepared: &Prepared) -> Vec<Fingerprint> {
         keys.push(Fingerprint::digest(&digest.to_string()));
     }
     keys
-}
-
-/// Runs a look-up that may read the disk.
-async fn blocking<T: Send + 'static>(
-    look_up: impl FnOnce() -> Result<T, LookupError> + Send + 'static,
-) -> Result<T, Problem> {
-    match tokio::task::spawn_blocking(look_up).await {
-        Ok(found) => found.map_err(|error| unreadable(&error)),
-        Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
-    }
-}
-
-/// The log or its index cannot be read. What is wrong is for the operator alone.
-pub fn unreadable(error: &LookupError) -> Problem {
-    tracing::error!(%error, "a look-up failed");
-    match error {
-        LookupError::Read(gesta_log_format::log::ReadError::Damaged(_)) => {
-            Problem::new(ReasonCode::LogDamaged)
-        }
-        LookupError::Read(_) | LookupError::Keys(_) | LookupError::Fold(_) => {
-            Problem::new(ReasonCode::Internal)
-        }
-    }
 }

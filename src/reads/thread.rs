@@ -13,14 +13,14 @@ use gesta_replay::projections::threads::{Timeline, Turn};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{blocking, invalid};
+use super::invalid;
 use crate::auth::Caller;
 use crate::ingress::request::DEFAULT_STREAM;
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::problem::{Problem, ProblemBody, Query};
 use crate::server::App;
-use crate::store::{LookupError, RecordBytes, Store};
+use crate::store::{LookupError, RecordBytes, Store, blocking};
 
 /// Which turns of a thread.
 #[derive(Debug, Default, Deserialize, IntoParams)]

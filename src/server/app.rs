@@ -17,12 +17,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::auth::{Auth, Principal};
 use crate::blobs::{self, References};
 use crate::config::Config;
-use crate::ingress::{self, Ingress};
+use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
-use crate::store::Store;
+use crate::store::{Store, unreadable};
 use crate::tail::TailShared;
 
 /// The parts of a server whose log is open. Cheap to clone.
@@ -109,7 +109,7 @@ impl References for Store {
                     && blobs::references(data).any(|found| found == *digest));
             false
         })
-        .map_err(|error| ingress::unreadable(&error))?;
+        .map_err(|error| unreadable(&error))?;
         Ok(readable)
     }
 }

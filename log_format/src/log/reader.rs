@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::damage::{Damage, Damaged};
 use super::offsets::SparseOffsets;
-use super::segments::{SealedSegment, Segment, Segments};
+use super::segments::{Segment, Segments};
 use super::window::Window;
 use crate::disk::{Disk, File};
 use crate::record::{self, RECORD_BYTES_MAX};
@@ -299,7 +299,8 @@ fn walk<F>(segment: &Segment<F>, bytes: &[u8], start: Index, limit: Index) -> Ch
     Chunk { start, end: index, len: at }
 }
 
-fn read_full<F: File>(file: &F, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+/// Fills the buffer from `offset` on; fewer bytes only at the end of the file.
+pub(super) fn read_full<F: File>(file: &F, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut done = 0;
     while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, offset + size::of(done))? {
@@ -329,10 +330,4 @@ fn scan_offsets<F: File>(segment: &Segment<F>) -> Result<SparseOffsets, ReadErro
         window.advance(len);
     }
     Ok(offsets)
-}
-
-impl<F> From<&SealedSegment> for Cursor<F> {
-    fn from(segment: &SealedSegment) -> Self {
-        Self::at(segment.id.0)
-    }
 }

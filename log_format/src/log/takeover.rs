@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::damage::{Damage, Damaged};
 use super::judge::{Place, Verdict, judge};
 use super::open::{Active, OpenError, Opened, Opening, Ready, Recovery, io_error, judge_open};
+use super::reader::read_full;
 use super::scan::End;
 use super::segments::{Extent, SealedSegment, Segment};
 use crate::disk::{Disk, File};
@@ -82,12 +83,8 @@ impl<D: Disk> Opening<'_, D> {
             return Ok(());
         }
         let mut bytes = vec![0; size::mem(to.saturating_sub(from))];
-        let mut done = 0;
-        while let Some(rest) = bytes.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, from + size::of(done))? {
-                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                read => done += read,
-            }
+        if read_full(file, &mut bytes, from)? < bytes.len() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         file.write_at(&bytes, from)
     }
