@@ -64,6 +64,8 @@ pub struct TailBody {
     last_sent: Instant,
     /// When the client's cursor fell behind what was looked at.
     skipping_since: Option<Instant>,
+    /// Why the connection is about to be closed, once what was given out before has left.
+    breaking: Option<Broken>,
 }
 
 impl TailBody {
@@ -99,6 +101,23 @@ impl TailBody {
             timer: None,
             last_sent: Instant::now(),
             skipping_since: None,
+            breaking: None,
+        }
+    }
+
+    /// As [`Self::poll_bytes`], but an error comes one poll after the bytes in front of it: a connection drops what it
+    /// has not written when its body fails, and the client would lose even the head of the answer.
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        if let Some(broken) = self.breaking.take() {
+            return Poll::Ready(Some(Err(broken)));
+        }
+        match self.poll_bytes(cx) {
+            Poll::Ready(Some(Err(broken))) => {
+                self.breaking = Some(broken);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => other,
         }
     }
 
@@ -301,7 +320,7 @@ impl http_body::Body for TailBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let bytes = self.poll_bytes(cx);
+        let bytes = self.poll_flushed(cx);
         let next = self.next;
         self.follower.stamp(next);
         bytes.map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
