@@ -1,13 +1,23 @@
-//! The sequencer: the one thread that gives records their indexes and makes them durable.
+//! The sequencer: gives records their indexes and makes them durable.
 //!
 //! It takes all that waits, encodes one batch, writes and syncs it, publishes it, acknowledges it, in this order. No
 //! timer: requests gather while a sync runs. Every answer that depends on a record waits until that record is durable,
 //! refusals included. A failed write or sync ends it for good; whoever still waits learns that the outcome is unknown.
+//!
+//! Two threads, its *hands*, do this in turn, each with a batch from its beginning to its end. One of them is the
+//! *collector*, which decides the order; at most one is the *writer*. Under load the collector builds the next batch
+//! while the other hand's sync runs, and writes it only after that sync has ended. A lone request goes through one
+//! hand alone.
 
 mod acknowledge;
 mod clock;
+mod plan;
 mod queue;
+mod round;
 mod write;
+
+/// How many threads run [`Sequencer::run`].
+pub const HANDS: usize = 2;
 
 use gesta_log_format::Index;
 use gesta_log_format::envelope::Prepared;

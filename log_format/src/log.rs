@@ -33,7 +33,7 @@ pub use reader::{Chunk, Cursor, ReadError, Reader};
 pub use scan::{End, Hashing, ScanError, SegmentScan};
 pub use segments::{SealedSegment, Segment};
 pub use window::Window;
-pub use writer::{Dead, Rolled, Writer};
+pub use writer::{Absorber, Dead, Rolled, Writer};
 
 /// The name of the file whose lock says that a process owns the directory.
 pub const LOCK: &str = "lock";

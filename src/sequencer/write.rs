@@ -1,31 +1,25 @@
-//! The sequencer's loop.
+//! The sequencer's loop, as each of its hands runs it.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use gesta_log_format::envelope::{Draft, Expectation, Prepared};
-use gesta_log_format::log::{Batch, Dead, Rolled, Room, Writer};
-use gesta_log_format::{Index, Kind, Timestamp, disk::Disk};
-use tokio::sync::oneshot::Sender;
-use ulid::Ulid;
+use gesta_log_format::log::{Absorber, Dead, Rolled, Room, Writer};
+use gesta_log_format::{Index, Timestamp, disk::Disk};
 
 use super::acknowledge::Acknowledgements;
-use super::clock::{Clock, Reading, RecordClock};
-use super::queue::Queue;
-use super::{Append, Outcome};
-use crate::keys::Fingerprint;
+use super::clock::Clock;
+use super::plan::Plan;
+use super::queue::{Gathered, Queue};
+use super::round::Round;
 use crate::metrics::LogMetrics;
-use crate::store::{KeyParts, Store};
+use crate::store::Store;
 
-/// How long the sequencer waits for the filler before it looks again whether it should end.
+/// How long the writer waits for the filler before it looks again whether it should end.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The stream of CONTROL records.
-const SYSTEM_STREAM: &str = "_system";
-const SYSTEM_THREAD: &str = "system";
-const LOG_SUBJECT: &str = "log";
+/// A batch of fewer appends than this is written before the next is begun: there is too little to overlap, and its
+/// hand goes on without waking another.
+const OVERLAPPED_MIN: usize = 4;
 
 /// How much one batch takes.
 #[derive(Clone, Copy, Debug)]
@@ -34,54 +28,35 @@ pub struct Sequencing {
     pub batch_bytes_max: usize,
 }
 
-/// The state of the sequencer's thread.
+/// What the hands of the sequencer share. Three locks, taken in this order and let go of in any: the plan, by the
+/// collector; the writer, by whoever has its role; the publisher, from before the writer's role is left until the
+/// batch is acknowledged and absorbed, so that batches are published in their order.
 pub struct Sequencer<D: Disk, C> {
     store: Arc<Store>,
     queue: Arc<Queue>,
     replies: Arc<Acknowledgements>,
     metrics: LogMetrics,
     limits: Sequencing,
-    clock: RecordClock<C>,
-    /// The newest record of the subject `log` in the stream `_system`.
-    log_subject: Option<Index>,
-    on_roll: Box<dyn Fn() + Send>,
-    round: Round,
-    _disk: std::marker::PhantomData<fn(D)>,
+    on_roll: Box<dyn Fn() + Send + Sync>,
+    plan: Mutex<Plan<C>>,
+    /// None while a batch is being written, and for good after a failed write or sync.
+    writer: Mutex<Option<Writer<D>>>,
+    publisher: Mutex<Absorber>,
 }
 
-/// Takes the hash from a key that is one already.
-#[derive(Default)]
-struct Uniform(u64);
+/// Ends the other hand too when one ends by an error or a panic.
+struct Abandon<'a>(Option<&'a Queue>);
 
-impl Hasher for Uniform {
-    fn write(&mut self, bytes: &[u8]) {
-        // A fingerprint comes as its length and then its bytes: the last eight are kept.
-        if let Some(last) = bytes.last_chunk() {
-            self.0 = u64::from_le_bytes(*last);
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0 {
+            queue.abandon();
         }
     }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// One batch in the making; its memory is used again.
-#[derive(Default)]
-struct Round {
-    batch: Batch,
-    /// The newest record of each subject that this batch moves.
-    moved: HashMap<Fingerprint, Index, BuildHasherDefault<Uniform>>,
-    keys: Vec<Fingerprint>,
-    /// For each record where its keys end.
-    key_ends: Vec<usize>,
-    outcomes: Vec<(Sender<Outcome>, Outcome)>,
-    /// Given back once the batch is acknowledged.
-    held: Vec<(crate::keys::Ticket, super::Place)>,
 }
 
 impl<D: Disk, C: Clock> Sequencer<D, C> {
-    /// `on_roll` is told of each sealed segment, on this thread.
+    /// `on_roll` is told of each sealed segment, on the thread of a hand.
     #[expect(clippy::too_many_arguments, reason = "the parts of the server that meet here, each once")]
     pub fn new(
         store: Arc<Store>,
@@ -92,200 +67,133 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
         clock: C,
         newest: Timestamp,
         log_subject: Option<Index>,
-        on_roll: Box<dyn Fn() + Send>,
+        on_roll: Box<dyn Fn() + Send + Sync>,
+        writer: Writer<D>,
     ) -> Self {
-        let clock = RecordClock::new(clock, newest);
-        let round = Round::default();
         Self {
             store,
             queue,
             replies,
             metrics,
             limits,
-            clock,
-            log_subject,
             on_roll,
-            round,
-            _disk: std::marker::PhantomData,
+            plan: Mutex::new(Plan::new(clock, newest, log_subject, writer.next())),
+            publisher: Mutex::new(writer.absorber()),
+            writer: Mutex::new(Some(writer)),
         }
     }
 
-    /// Serves the queue until it is closed and empty, and gives the writer back.
+    /// Serves the queue as the hand of this number, below [`HANDS`](super::HANDS), until the queue is closed and empty.
     ///
     /// # Errors
-    /// [`Dead`] at the first failed write or sync; everything that waits is dropped without an outcome.
-    pub fn run(mut self, mut writer: Writer<D>) -> Result<Writer<D>, Dead> {
-        let mut waiting = Vec::new();
-        while self.queue.take(&mut waiting) {
-            let mut appends = waiting.drain(..).peekable();
-            while appends.peek().is_some() {
-                let started = Instant::now();
-                self.collect(&mut appends, writer.next());
-                writer = self.write(writer)?;
-                self.round.held.clear();
-                self.metrics.append_seconds.record(started.elapsed());
+    /// [`Dead`] at the first failed write or sync; everything that waits is dropped without an outcome, and the other
+    /// hands end.
+    pub fn run(&self, hand: usize) -> Result<(), Dead> {
+        let mut abandon = Abandon(Some(&self.queue));
+        let mut round = Round::default();
+        let mut collecting = false;
+        loop {
+            if !collecting {
+                self.queue.begin_collecting();
+            }
+            let mut plan = lock(&self.plan);
+            if !self.gather(hand, &mut plan, &mut round) {
+                // After a failure these wait for nothing: their clients learn that the outcome is unknown.
+                plan.waiting.clear();
+                drop(plan);
+                self.queue.end_collecting();
+                abandon.0 = None;
+                return Ok(());
+            }
+            collecting = self.write(hand, plan, &mut round)?;
+        }
+    }
+
+    /// Builds a batch until it may be written; false where there is nothing left to do.
+    fn gather(&self, hand: usize, plan: &mut Plan<C>, round: &mut Round) -> bool {
+        plan.begin(hand, round);
+        loop {
+            let gathered = self.queue.gather(&mut plan.waiting, !round.outcomes.is_empty());
+            if gathered == Gathered::Over {
+                return false;
+            }
+            plan.collect(hand, round, self.limits, &self.store.keys);
+            if gathered == Gathered::Turn {
+                return true;
             }
         }
-        Ok(writer)
     }
 
-    /// Encodes as many appends as one batch takes.
-    fn collect(&mut self, appends: &mut impl Iterator<Item = Append>, next: Index) {
-        self.round.restart(next);
-        let reading = self.clock.read();
-        if let Some(behind_us) = reading.fell_back_us {
-            self.note_clock_behind(behind_us, reading);
-        }
-        let Sequencing { batch_records_max, batch_bytes_max } = self.limits;
-        while self.round.batch.len() < batch_records_max && self.round.batch.bytes().len() < batch_bytes_max {
-            let Some(append) = appends.next() else { return };
-            let outcome = match self.conflict(&append.subjects) {
-                Some(conflict) => conflict,
-                None => Outcome::Appended(self.round.push(
-                    &append.prepared,
-                    reading.recorded_at,
-                    &append.keys,
-                    append.subjects.iter().map(|(subject, _)| *subject),
-                )),
-            };
-            self.round.outcomes.push((append.reply, outcome));
-            self.round.held.push((append.ticket, append.place));
-        }
-    }
-
-    /// The first subject that is not as expected.
-    fn conflict(&self, subjects: &[(Fingerprint, Option<Index>)]) -> Option<Outcome> {
-        subjects.iter().enumerate().find_map(|(subject, (key, expected))| {
-            let newest = self.newest(key)?;
-            (Some(newest) != *expected).then_some(Outcome::Conflict { subject, newest })
-        })
-    }
-
-    /// The newest record of a subject that is in memory. What is in flushed pages alone was compared before.
-    fn newest(&self, subject: &Fingerprint) -> Option<Index> {
-        let moved = self.round.moved.get(subject).copied();
-        moved.or_else(|| self.store.keys.newest_in_memory(subject).map(Index))
-    }
-
-    /// The clock has fallen back: a CONTROL record says so, once, because records do not show it.
-    fn note_clock_behind(&mut self, behind_us: u64, reading: Reading) {
-        let subject = Fingerprint::subject(SYSTEM_STREAM, LOG_SUBJECT);
-        let expected = self.newest(&subject).or(self.log_subject);
-        let turn_id = Ulid::generate().to_string();
-        let subjects = [Expectation { subject: LOG_SUBJECT.to_owned(), expected }];
-        let payload = format!("{{\"behind_us\":{}}}", behind_us.min(Index::MAX.0));
-        let draft = Draft {
-            kind: Kind::Control,
-            type_name: "clock_behind",
-            stream_id: SYSTEM_STREAM,
-            lane: "system",
-            actor: "gesta",
-            intent_type: "system.clock_behind",
-            thread_id: SYSTEM_THREAD,
-            turn_id: &turn_id,
-            parent_turn_id: None,
-            correlation_id: &turn_id,
-            cause: None,
-            subjects: &subjects,
-            payload: payload.as_bytes(),
-        };
-        let prepared = Prepared::new(&draft).expect("a record of our own making fits");
-        let digest = prepared.digest().to_string();
-        let mut keys = vec![subject];
-        let parts = KeyParts {
-            stream_id: SYSTEM_STREAM,
-            correlation_id: &turn_id,
-            thread_id: SYSTEM_THREAD,
-            turn_id: &turn_id,
-            digest: &digest,
-        };
-        parts.push(&mut keys);
-        self.round.push(&prepared, reading.recorded_at, &keys, [subject]);
-    }
-
-    /// Writes and syncs the batch, publishes it, acknowledges it; rejects it where the disk is full.
-    fn write(&mut self, writer: Writer<D>) -> Result<Writer<D>, Dead> {
-        if self.round.batch.is_empty() {
-            self.replies.send(&mut self.round.outcomes);
-            return Ok(writer);
-        }
-        let bytes = self.round.batch.bytes().len();
-        let (writer, rolled) = writer.roll(bytes)?;
-        let room = match rolled {
-            Rolled::No => Room::Ready,
-            Rolled::Sealed(segment) => {
-                self.store.note_roll(segment, writer.next());
-                (self.on_roll)();
-                Room::Ready
+    /// Writes and syncs the batch, publishes it, acknowledges it; rejects it where the disk is full. Says whether the
+    /// hand is the collector still.
+    fn write(&self, hand: usize, mut plan: MutexGuard<'_, Plan<C>>, round: &mut Round) -> Result<bool, Dead> {
+        let started = Instant::now();
+        let writer = lock(&self.writer).take().expect("whoever has the writer's role finds the writer");
+        let bytes = round.batch.bytes().len();
+        let (mut writer, room) =
+            if bytes == 0 { (writer, Room::Full) } else { self.make_room(writer, bytes)? };
+        let mut keeps_plan = None;
+        if room == Room::Full {
+            if bytes > 0 {
+                plan.reject(hand, round);
             }
-            Rolled::DiskFull => Room::Full,
-        };
-        if room == Room::Full || self.wait_for_room(&writer, bytes) == Room::Full {
-            self.reject();
-            return Ok(writer);
+            keeps_plan = Some(plan);
+        } else {
+            plan.close(round);
+            if round.outcomes.len() < OVERLAPPED_MIN {
+                keeps_plan = Some(plan);
+            } else {
+                drop(plan);
+                self.queue.end_collecting();
+            }
+            let synced = Instant::now();
+            writer = writer.append(&round.batch)?;
+            self.metrics.sync_seconds.record(synced.elapsed());
         }
-        let synced = Instant::now();
-        let mut writer = writer.append(&self.round.batch)?;
-        self.metrics.sync_seconds.record(synced.elapsed());
-        self.store.keys.insert_batch(self.round.records());
-        self.store.live.publish(&self.round.batch);
-        self.replies.send(&mut self.round.outcomes);
-        self.metrics.appended(&self.round.batch);
-        writer.absorb(&self.round.batch);
-        Ok(writer)
+        let absorber = lock(&self.publisher);
+        *lock(&self.writer) = Some(writer);
+        self.queue.end_writing();
+        if room == Room::Full {
+            self.replies.send(&mut round.outcomes);
+        } else {
+            self.store.keys.insert_batch(round.records());
+            self.store.live.publish(&round.batch);
+            self.replies.send(&mut round.outcomes);
+            self.metrics.appended(&round.batch);
+            absorber.absorb(&round.batch);
+        }
+        drop(absorber);
+        self.metrics.append_seconds.record(started.elapsed());
+        Ok(keeps_plan.is_some())
     }
 
-    fn wait_for_room(&self, writer: &Writer<D>, bytes: usize) -> Room {
+    /// Rolls where the segment is full, and waits for the filler.
+    fn make_room(&self, writer: Writer<D>, bytes: usize) -> Result<(Writer<D>, Room), Dead> {
+        let mut writer = writer;
+        if writer.is_full_for(bytes) {
+            // The batch before this one has to be published and absorbed.
+            let _published = lock(&self.publisher);
+            let (rolling, rolled) = writer.roll(bytes)?;
+            writer = rolling;
+            match rolled {
+                Rolled::No => {}
+                Rolled::Sealed(segment) => {
+                    self.store.note_roll(segment, writer.next());
+                    (self.on_roll)();
+                }
+                Rolled::DiskFull => return Ok((writer, Room::Full)),
+            }
+        }
         loop {
             match writer.wait_for_room(bytes, ROOM_PATIENCE) {
                 Room::Filling => {}
-                room @ (Room::Ready | Room::Full) => return room,
+                room @ (Room::Ready | Room::Full) => return Ok((writer, room)),
             }
         }
     }
-
-    /// Nothing of the batch was written: whoever conflicts with a record of it, conflicts with nothing.
-    fn reject(&mut self) {
-        for (_, outcome) in &mut self.round.outcomes {
-            *outcome = Outcome::DiskFull;
-        }
-        self.replies.send(&mut self.round.outcomes);
-    }
 }
 
-impl<D: Disk, C> Drop for Sequencer<D, C> {
-    /// Whoever waits when the sequencer ends learns that it did.
-    fn drop(&mut self) {
-        self.queue.abandon();
-    }
-}
-
-impl Round {
-    fn restart(&mut self, next: Index) {
-        self.batch.restart(next);
-        self.moved.clear();
-        self.keys.clear();
-        self.key_ends.clear();
-    }
-
-    fn push(
-        &mut self,
-        prepared: &Prepared,
-        recorded_at: Timestamp,
-        keys: &[Fingerprint],
-        subjects: impl IntoIterator<Item = Fingerprint>,
-    ) -> Index {
-        let index = self.batch.push(prepared, recorded_at);
-        self.keys.extend_from_slice(keys);
-        self.key_ends.push(self.keys.len());
-        self.moved.extend(subjects.into_iter().map(|subject| (subject, index)));
-        index
-    }
-
-    fn records(&self) -> impl Iterator<Item = (u64, &[Fingerprint])> {
-        let starts = std::iter::once(&0).chain(&self.key_ends);
-        let ranges =
-            starts.zip(&self.key_ends).map(|(start, end)| self.keys.get(*start..*end).unwrap_or_default());
-        (self.batch.start().0..).zip(ranges)
-    }
+/// A hand that panics ends the process: what another finds behind its lock is never used.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

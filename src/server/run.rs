@@ -33,7 +33,7 @@ use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::projector::{self, Projector};
-use crate::sequencer::{Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
+use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
 
@@ -259,7 +259,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
 
 /// The threads of a running server.
 struct Threads {
-    sequencer: JoinHandle<()>,
+    sequencer: Vec<JoinHandle<()>>,
     background: JoinHandle<()>,
 }
 
@@ -292,8 +292,14 @@ impl Threads {
             newest,
             log_subject,
             Box::new(move || told.rolled()),
+            writer,
         );
-        let sequencer = spawn("sequencer", fatal.clone(), move || sequencer.run(writer).map(drop))?;
+        let sequencer = Arc::new(sequencer);
+        let hands = (0..sequencer::HANDS).map(|hand| {
+            let sequencer = Arc::clone(&sequencer);
+            spawn("sequencer", fatal.clone(), move || sequencer.run(hand))
+        });
+        let sequencer = hands.collect::<Result<_, _>>()?;
         if let Some(filler) = filler {
             spawn("filler", fatal.clone(), move || background::fill(filler))?;
         }
@@ -311,8 +317,10 @@ impl Threads {
     /// Ends the threads in order: what waits is made durable, then the last marks are written.
     async fn end(self, app: &App, signals: &Signals) -> Ended {
         app.ingress.queue.close();
-        let sequencer = tokio::task::spawn_blocking(move || self.sequencer.join());
-        let joined = sequencer.await.is_ok_and(|joined| joined.is_ok());
+        let hands = self.sequencer;
+        let sequencer =
+            tokio::task::spawn_blocking(move || hands.into_iter().all(|hand| hand.join().is_ok()));
+        let joined = sequencer.await.is_ok_and(|joined| joined);
         signals.ended();
         let projector = Arc::clone(&app.projector);
         let background = tokio::task::spawn_blocking(move || {

@@ -11,7 +11,7 @@ use super::offsets::SparseOffsets;
 use super::reader::Reader;
 use super::scan::{End, Hashing, ScanError, SegmentScan};
 use super::segments::{Extent, SealedSegment, Segment, Segments};
-use super::writer::{Created, Successor, Writer};
+use super::writer::{Absorber, Created, Successor, Writer};
 use super::{FRONTIER, LOCK};
 use crate::disk::{Disk, File};
 use crate::record::Record;
@@ -342,8 +342,7 @@ impl<'o, D: Disk> Opening<'o, D> {
             file: ready.file,
             at: ready.at,
             next: ready.next,
-            hasher: Box::new(ready.hasher),
-            tree: ready.tree,
+            absorber: Absorber::new(ready.hasher, ready.tree),
             #[cfg(test)]
             sabotage: self.sabotage,
         };

@@ -1,7 +1,7 @@
 //! The one writer: appends batches to the active segment and rolls to the next.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::batch::Batch;
@@ -52,6 +52,42 @@ pub enum Rolled {
     DiskFull,
 }
 
+/// What a seal says of the records so far.
+#[derive(Debug)]
+struct Sums {
+    /// BLAKE3 of the active segment, up to the last absorbed record.
+    hasher: blake3::Hasher,
+    tree: CompactRange,
+}
+
+/// Takes appended batches into the segment's hash and the tree: apart from the [`Writer`], so that the next batch can
+/// be written meanwhile.
+#[derive(Debug, Clone)]
+pub struct Absorber(Arc<Mutex<Sums>>);
+
+impl Absorber {
+    pub(super) fn new(hasher: blake3::Hasher, tree: CompactRange) -> Self {
+        Self(Arc::new(Mutex::new(Sums { hasher, tree })))
+    }
+
+    /// Absorbs the batch that was appended behind the last one that was absorbed.
+    ///
+    /// # Panics
+    /// Where a batch was left out.
+    pub fn absorb(&self, batch: &Batch) {
+        let mut sums = self.sums();
+        assert_eq!(batch.start().0, sums.tree.len(), "batches are absorbed in order");
+        sums.hasher.update(batch.bytes());
+        for data in batch.data() {
+            sums.tree.append(tree::leaf_hash(data));
+        }
+    }
+
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Owns the end of the log. Every append consumes it and gives it back, so that after a failure there is none.
 pub struct Writer<D: Disk> {
     pub(super) disk: D,
@@ -66,9 +102,7 @@ pub struct Writer<D: Disk> {
     pub(super) at: u64,
     /// The index of the next record.
     pub(super) next: Index,
-    /// BLAKE3 of the active segment, up to the last absorbed record.
-    pub(super) hasher: Box<blake3::Hasher>,
-    pub(super) tree: CompactRange,
+    pub(super) absorber: Absorber,
     #[cfg(test)]
     pub(super) sabotage: Sabotage,
 }
@@ -95,7 +129,7 @@ impl<D: Disk> Writer<D> {
     /// The root of the RFC 6962 tree over all absorbed records.
     #[must_use]
     pub fn root(&self) -> tree::Hash {
-        self.tree.root()
+        self.absorber.sums().tree.root()
     }
 
     /// Whether a batch of `bytes` may be written now.
@@ -165,14 +199,22 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// Takes an appended batch into the segment's hash and the tree. Apart from [`Writer::append`], so that nobody
-    /// who waits for an acknowledgement waits for it; due before the next append.
-    pub fn absorb(&mut self, batch: &Batch) {
-        assert_eq!(batch.start().0, self.tree.len(), "batches are absorbed in order");
-        self.hasher.update(batch.bytes());
-        for data in batch.data() {
-            self.tree.append(tree::leaf_hash(data));
-        }
+    /// What takes an appended batch into the segment's hash and the tree. Apart from [`Writer::append`], so that
+    /// neither an acknowledgement nor the next append waits for it; due before [`Writer::roll`] seals the segment.
+    #[must_use]
+    pub fn absorber(&self) -> Absorber {
+        self.absorber.clone()
+    }
+
+    /// As [`Absorber::absorb`].
+    pub fn absorb(&self, batch: &Batch) {
+        self.absorber.absorb(batch);
+    }
+
+    /// Whether a batch of `bytes` does not fit into the active segment: [`Writer::roll`] would seal it.
+    #[must_use]
+    pub fn is_full_for(&self, bytes: usize) -> bool {
+        self.next != self.active.id().0 && self.end_of(bytes) > self.options.segment_bytes
     }
 
     /// Seals the active segment and begins the next, if a batch of `bytes` does not fit any more.
@@ -182,7 +224,7 @@ impl<D: Disk> Writer<D> {
     /// # Errors
     /// [`Dead`]: the roll is finished when the log is opened again.
     pub fn roll(mut self, bytes: usize) -> Result<(Self, Rolled), Dead> {
-        if self.next == self.active.id().0 || self.end_of(bytes) <= self.options.segment_bytes {
+        if !self.is_full_for(bytes) {
             return Ok((self, Rolled::No));
         }
         let successor = match Successor::prepare(&self.disk, SegmentId(self.next), &self.options) {
@@ -212,14 +254,15 @@ impl<D: Disk> Writer<D> {
         Ok((self, Rolled::Sealed(sealed)))
     }
 
-    fn seal(&mut self) -> Result<Previous, Dead> {
-        assert_eq!(self.tree.len(), self.next.0, "every record is absorbed before its segment is sealed");
+    fn seal(&self) -> Result<Previous, Dead> {
+        let mut sums = self.absorber.sums();
+        assert_eq!(sums.tree.len(), self.next.0, "every record is absorbed before its segment is sealed");
         let seal = Seal {
             next: self.next,
             records: self.next.since(self.active.id().0),
-            blake3: *self.hasher.finalize().as_bytes(),
-            root: self.tree.root(),
-            peaks: self.tree.peaks().to_vec(),
+            blake3: *sums.hasher.finalize().as_bytes(),
+            root: sums.tree.root(),
+            peaks: sums.tree.peaks().to_vec(),
         };
         let bytes = seal.encode();
         self.file.write_at(&bytes, self.at).map_err(|cause| self.dead("write the seal of", cause))?;
@@ -227,13 +270,9 @@ impl<D: Disk> Writer<D> {
         let len = self.at + size::of(bytes.len());
         self.file.set_len(len).map_err(|cause| self.dead("cut the zeroes off", cause))?;
         self.file.sync().map_err(|cause| self.dead("sync", cause))?;
-        self.hasher.update(&bytes);
-        Ok(Previous {
-            id: self.active.id(),
-            seal_at: self.at,
-            len,
-            blake3: *self.hasher.finalize().as_bytes(),
-        })
+        sums.hasher.update(&bytes);
+        let blake3 = *sums.hasher.finalize().as_bytes();
+        Ok(Previous { id: self.active.id(), seal_at: self.at, len, blake3 })
     }
 
     fn begin(&mut self, successor: Successor<D>, previous: Previous) -> Result<(), Dead> {
@@ -253,7 +292,7 @@ impl<D: Disk> Writer<D> {
         self.segments.push(Arc::clone(&self.active));
         self.file = created.file;
         self.at = created.first_byte;
-        *self.hasher = created.hasher;
+        self.absorber.sums().hasher = created.hasher;
         if let Some(fill) = &self.fill {
             fill.next(id, created.mark, self.at, self.options.segment_bytes);
         }
