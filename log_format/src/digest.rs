@@ -6,20 +6,34 @@ use sha2::Digest as _;
 
 use crate::hex;
 
-/// The first 16 bytes of a BLAKE3 hash: the integrity of one frame.
+/// The first 16 bytes of a hash: the integrity of one frame. SHA-256 for a record, BLAKE3 for the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Checksum(pub [u8; 16]);
 
 impl Checksum {
-    /// The checksum over `parts`, one after the other.
+    /// BLAKE3 over `parts`, one after the other.
     #[must_use]
     pub fn over(parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new();
         for part in parts {
             hasher.update(part);
         }
+        Self::first(hasher.finalize().as_bytes())
+    }
+
+    /// SHA-256 over `parts`, one after the other.
+    #[must_use]
+    pub fn sha256(parts: &[&[u8]]) -> Self {
+        let mut hasher = sha2::Sha256::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        Self::first(&hasher.finalize().into())
+    }
+
+    fn first(hash: &[u8; 32]) -> Self {
         let mut out = [0; 16];
-        for (to, from) in out.iter_mut().zip(hasher.finalize().as_bytes()) {
+        for (to, from) in out.iter_mut().zip(hash) {
             *to = *from;
         }
         Self(out)

@@ -8,7 +8,8 @@
 //!      13  " "
 //!      14  number                     16 hex digits: what it counts depends on the letter
 //!      30  " "
-//!      31  checksum                   32 hex digits: BLAKE3, first 16 bytes, over bytes 0–30 and 64–end
+//!      31  checksum                   32 hex digits: BLAKE3, first 16 bytes, over bytes 0–30 and 64–end;
+//!                                     of a record another (see `record`)
 //!      63  "\n"
 //! ```
 
@@ -19,7 +20,7 @@ use crate::{hex, size};
 pub const LINE_LEN: usize = 64;
 
 /// Where the checksum begins; what lies before is covered by it.
-const CHECKSUM_AT: usize = 31;
+pub(crate) const CHECKSUM_AT: usize = 31;
 
 /// What a frame is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +65,8 @@ pub struct Line {
     pub len: u32,
     /// What it counts depends on the letter.
     pub number: u64,
-    /// BLAKE3, first 16 bytes, over bytes 0–30 and 64–end of the frame.
+    /// BLAKE3, first 16 bytes, over bytes 0–30 and 64–end of the frame; of a record another (see
+    /// [`record`](crate::record)).
     pub checksum: Checksum,
 }
 
@@ -100,7 +102,7 @@ impl Line {
         if len < LINE_LEN { None } else { bytes.get(..len) }
     }
 
-    /// Whether `frame`, the whole of it, is what the checksum was made over.
+    /// Whether `frame`, the whole of it and no record's, is what the checksum was made over.
     #[must_use]
     pub fn matches(&self, frame: &[u8]) -> bool {
         checksum(frame) == Some(self.checksum)
@@ -118,8 +120,19 @@ pub fn begin(out: &mut Vec<u8>) -> usize {
     at
 }
 
-/// Fills in the first line of the frame that began at `at` and reaches to the end of `out`.
+/// Fills in the first line of the frame, no record's, that began at `at` and reaches to the end of `out`.
 pub fn finish(out: &mut [u8], at: usize, letter: Letter, number: u64) {
+    finish_with(out, at, letter, number, checksum);
+}
+
+/// As [`finish`], with the checksum that `sum` makes of the whole frame.
+pub(crate) fn finish_with(
+    out: &mut [u8],
+    at: usize,
+    letter: Letter,
+    number: u64,
+    sum: impl FnOnce(&[u8]) -> Option<Checksum>,
+) {
     let Some(frame) = out.get_mut(at..) else { return };
     let len = size::of_u32(frame.len());
     let mut line = *b": g1 00000000 0000000000000000 00000000000000000000000000000000\n";
@@ -131,7 +144,7 @@ pub fn finish(out: &mut [u8], at: usize, letter: Letter, number: u64) {
         hex::write(place, &number.to_be_bytes());
     }
     fill(frame, 0, &line);
-    let Some(Checksum(sum)) = checksum(frame) else { return };
+    let Some(Checksum(sum)) = sum(frame) else { return };
     if let Some(place) = frame.get_mut(CHECKSUM_AT..CHECKSUM_AT + 32) {
         hex::write(place, &sum);
     }

@@ -30,7 +30,7 @@ pub use judge::{Place, Remains, Verdict, judge};
 pub use offsets::SparseOffsets;
 pub use open::{Marks, OpenError, Opened, Options, Recovery, open};
 pub use reader::{Chunk, Cursor, ReadError, Reader};
-pub use scan::{End, Hashing, ScanError, SegmentScan};
+pub use scan::{End, Hashing, ScanError, Scanned, SegmentScan};
 pub use segments::{SealedSegment, Segment};
 pub use window::Window;
 pub use writer::{Absorber, Dead, Rolled, Writer};

@@ -7,10 +7,15 @@
 //! data: {"actor":"…", … }\n                  one canonical JSON object, at most 65,000 bytes
 //! \n
 //! ```
+//!
+//! The checksum is the first 16 bytes of SHA-256 over bytes 0–30, bytes 64 to the envelope's first, and the envelope's
+//! leaf hash. So one pass over an envelope serves the frame and the Merkle tree; the line feeds behind it are compared.
 
+use crate::digest::Checksum;
 use crate::envelope::Prepared;
 use crate::frame::{self, Letter, Line};
 use crate::timestamp::Timestamp;
+use crate::tree::{self, Hash};
 use crate::{Index, size};
 
 /// The most bytes that the envelope of one record may have.
@@ -25,6 +30,9 @@ pub const RECORD_BYTES_MAX: usize = 65_200;
 const RECORD_BYTES_MIN: usize = frame::LINE_LEN + "id: 0\nevent: envelope\ndata: {}\n\n".len();
 
 const EVENT_AND_DATA: &[u8] = b"\nevent: envelope\ndata: ";
+
+/// The end of the `data:` line, and the blank line.
+const END: &[u8] = b"\n\n";
 
 /// A record whose frame is whole and whose checksum holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +70,7 @@ pub enum NotARecord {
     /// The checksum does not hold.
     #[error("its checksum does not hold")]
     Checksum,
-    /// The checksum holds, and still the lines are not those of a record.
+    /// The lines are not those of a record.
     #[error("its lines are not those of a record")]
     Lines,
 }
@@ -72,11 +80,28 @@ pub enum NotARecord {
 /// # Errors
 /// Says what is wrong; whether that is a clean end, a torn batch or damage, recovery alone can know.
 pub fn decode(bytes: &[u8]) -> Result<Record<'_>, NotARecord> {
+    decode_with_leaf(bytes).map(|(record, _)| record)
+}
+
+/// As [`decode`]; the leaf hash of the envelope comes along, for the checksum needs it.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_with_leaf(bytes: &[u8]) -> Result<(Record<'_>, Hash), NotARecord> {
     let (line, bytes) = framed(bytes)?;
-    if !line.matches(bytes) {
+    let record = lines(&line, bytes).ok_or(NotARecord::Lines)?;
+    let leaf = tree::leaf_hash(record.data);
+    let data_at = bytes.len() - record.data.len() - END.len();
+    if checksum(bytes, data_at, &leaf) != Some(line.checksum) {
         return Err(NotARecord::Checksum);
     }
-    lines(&line, bytes).ok_or(NotARecord::Lines)
+    Ok((record, leaf))
+}
+
+/// The checksum of the record whose frame is `bytes` and whose envelope begins at `data_at`.
+fn checksum(bytes: &[u8], data_at: usize, leaf: &Hash) -> Option<Checksum> {
+    let line = bytes.get(..frame::CHECKSUM_AT)?;
+    Some(Checksum::sha256(&[line, bytes.get(frame::LINE_LEN..data_at)?, &leaf.0]))
 }
 
 /// Reads the record at the beginning of `bytes` without checking its checksum: for bytes that this process wrote or
@@ -109,7 +134,7 @@ fn framed(bytes: &[u8]) -> Result<(Line, &[u8]), NotARecord> {
 fn lines<'a>(line: &Line, bytes: &'a [u8]) -> Option<Record<'a>> {
     let rest = bytes.get(frame::LINE_LEN..)?.strip_prefix(b"id: ")?;
     let (index, digits) = decimal(rest)?;
-    let data = rest.get(digits..)?.strip_prefix(EVENT_AND_DATA)?.strip_suffix(b"\n\n")?;
+    let data = rest.get(digits..)?.strip_prefix(EVENT_AND_DATA)?.strip_suffix(END)?;
     if data.len() > DATA_BYTES_MAX || index > Index::MAX.0 {
         return None;
     }
@@ -130,14 +155,15 @@ fn decimal(text: &[u8]) -> Option<(u64, usize)> {
     Some((value, digits))
 }
 
-/// Appends the record that `prepared` becomes at `index`, and returns where its envelope begins in `out`.
+/// Appends the record that `prepared` becomes at `index`, and returns where its envelope begins in `out` with the
+/// envelope's leaf hash.
 pub fn encode(
     out: &mut Vec<u8>,
     prepared: &Prepared,
     index: Index,
     batch_start: Index,
     recorded_at: Timestamp,
-) -> usize {
+) -> (usize, Hash) {
     let at = frame::begin(out);
     let mut digits = Decimal::default();
     let digits = digits.write(index.0);
@@ -147,9 +173,24 @@ pub fn encode(
     let data_at = out.len();
     prepared.splice(out, digits, recorded_at);
     debug_assert!(out.len() - data_at <= DATA_BYTES_MAX, "a prepared envelope fits whatever its index");
-    out.extend_from_slice(b"\n\n");
-    frame::finish(out, at, Letter::Record, batch_start.0);
-    data_at
+    let leaf = tree::leaf_hash(out.get(data_at..).unwrap_or_default());
+    out.extend_from_slice(END);
+    frame::finish_with(out, at, Letter::Record, batch_start.0, |bytes| checksum(bytes, data_at - at, &leaf));
+    (data_at, leaf)
+}
+
+/// Frames lines that should be a record's, with a checksum that holds if they are: for tools and tests that write what
+/// the encoder would not.
+#[must_use]
+pub fn framed_lines(batch_start: Index, lines: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(frame::LINE_LEN + lines.len());
+    let at = frame::begin(&mut out);
+    out.extend_from_slice(lines);
+    frame::finish_with(&mut out, at, Letter::Record, batch_start.0, |bytes| {
+        let record = self::lines(&Line::parse(bytes)?, bytes)?;
+        checksum(bytes, bytes.len() - record.data.len() - END.len(), &tree::leaf_hash(record.data))
+    });
+    out
 }
 
 /// Room for the decimal digits of any index.

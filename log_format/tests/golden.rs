@@ -138,7 +138,7 @@ fn a_copy_of_it_opens_for_writing_without_a_changed_byte_and_goes_on() {
     let mut batch = Batch::new(log.writer.next());
     let intent = maker::intent(100, r#"{"message":"one more"}"#);
     batch.push(&intent, Timestamp::from_micros(1_793_592_700_000_000));
-    let mut writer = log.writer.append(&batch).expect("appended");
+    let writer = log.writer.append(&batch).expect("appended");
     writer.absorb(&batch);
     drop(writer);
     let (after, records) = walk(root.path());

@@ -6,7 +6,7 @@ use gesta_log_format::disk::sim::SimDisk;
 use gesta_log_format::envelope::{Draft, Expectation, Prepared};
 use gesta_log_format::frame::{self, Letter};
 use gesta_log_format::log::{Batch, Opened, Options, Room, open};
-use gesta_log_format::record::Record;
+use gesta_log_format::record::{self, Record};
 use gesta_log_format::segment::Fill;
 use gesta_log_format::{Index, Kind, Timestamp};
 
@@ -97,6 +97,9 @@ fn segment(fill: Fill, sealed: bool) -> Vec<u8> {
 
 /// Frames `body` with a checksum that holds.
 pub fn framed(letter: Letter, number: u64, body: &[u8]) -> Vec<u8> {
+    if letter == Letter::Record {
+        return record::framed_lines(Index(number), body);
+    }
     let mut out = Vec::with_capacity(frame::LINE_LEN + body.len());
     let at = frame::begin(&mut out);
     out.extend_from_slice(body);

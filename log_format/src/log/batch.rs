@@ -3,6 +3,7 @@
 use crate::envelope::Prepared;
 use crate::record;
 use crate::timestamp::Timestamp;
+use crate::tree::Hash;
 use crate::{Index, size};
 
 /// Where one record of a batch lies, in bytes from the batch's beginning.
@@ -22,6 +23,7 @@ pub struct Batch {
     start: Index,
     bytes: Vec<u8>,
     placed: Vec<Placed>,
+    leaves: Vec<Hash>,
 }
 
 impl Batch {
@@ -36,14 +38,16 @@ impl Batch {
         self.start = start;
         self.bytes.clear();
         self.placed.clear();
+        self.leaves.clear();
     }
 
     /// Encodes one more record and returns its index.
     pub fn push(&mut self, prepared: &Prepared, recorded_at: Timestamp) -> Index {
         let index = self.end();
         let start = size::of_u32(self.bytes.len());
-        let data = record::encode(&mut self.bytes, prepared, index, self.start, recorded_at);
+        let (data, leaf) = record::encode(&mut self.bytes, prepared, index, self.start, recorded_at);
         self.placed.push(Placed { start, data: size::of_u32(data), end: size::of_u32(self.bytes.len()) });
+        self.leaves.push(leaf);
         index
     }
 
@@ -81,6 +85,12 @@ impl Batch {
     #[must_use]
     pub fn placed(&self) -> &[Placed] {
         &self.placed
+    }
+
+    /// The envelopes' leaf hashes, in order.
+    #[must_use]
+    pub fn leaves(&self) -> &[Hash] {
+        &self.leaves
     }
 
     /// The envelopes, in order.

@@ -7,7 +7,7 @@ use super::damage::{Damage, Damaged};
 use super::frontier::{self, FrontierError};
 use super::judge::{Place, Remains, Verdict, judge};
 use super::open::{check_first, check_link, judge_open};
-use super::scan::{End, Hashing, ScanError, SegmentScan};
+use super::scan::{End, Hashing, ScanError, Scanned, SegmentScan};
 use super::takeover::check_seal;
 use super::{FRONTIER, LOCK, OpenError};
 use crate::disk::{Disk, File};
@@ -303,7 +303,7 @@ impl<'w, F: File> Walk<'w, F> {
         left_out: Option<Index>,
     ) -> Result<bool, Stop> {
         let synced = self.floor.unwrap_or_default();
-        while let Some((record, byte)) = scan.next_record()? {
+        while let Some(Scanned { record, byte, leaf }) = scan.next_record()? {
             if left_out.is_some_and(|start| record.batch_start >= start) && record.index >= synced {
                 self.summary.last_batch_left_out = true;
                 continue;
@@ -313,7 +313,7 @@ impl<'w, F: File> Walk<'w, F> {
                 return Err(Damaged { segment: id, byte, index: record.index, damage }.into());
             }
             if let Some(tree) = &mut self.tree {
-                tree.append(tree::leaf_hash(record.data));
+                tree.append(leaf);
             }
             self.summary.head = record.index.next();
             self.reached(1, byte + size::of(record.bytes.len()), false);

@@ -9,14 +9,14 @@ use super::frontier::{FrontierError, FrontierFile};
 use super::judge::{Place, Remains, Verdict, judge};
 use super::offsets::SparseOffsets;
 use super::reader::Reader;
-use super::scan::{End, Hashing, ScanError, SegmentScan};
+use super::scan::{End, Hashing, ScanError, Scanned, SegmentScan};
 use super::segments::{Extent, SealedSegment, Segment, Segments};
 use super::writer::{Absorber, Created, Successor, Writer};
 use super::{FRONTIER, LOCK};
 use crate::disk::{Disk, File};
 use crate::record::Record;
 use crate::segment::{self, HEADER_BYTES_MAX, Header, Previous, SEAL_BYTES_MAX, Seal, SegmentId};
-use crate::tree::{self, CompactRange};
+use crate::tree::CompactRange;
 use crate::{Index, size};
 
 /// How a log is written.
@@ -297,9 +297,9 @@ impl<'o, D: Disk> Opening<'o, D> {
         let mut offsets = SparseOffsets::default();
         let mut scan = SegmentScan::begin(&file, id, Hashing::Whole)?;
         let (header, first_byte) = (scan.header().clone(), scan.at());
-        while let Some((record, byte)) = scan.next_record()? {
+        while let Some(Scanned { record, byte, leaf }) = scan.next_record()? {
             offsets.note(record.index.since(id.0), byte);
-            tree.append(tree::leaf_hash(record.data));
+            tree.append(leaf);
             visit(&record, byte);
         }
         let (next, batch_at) = (scan.next_index(), scan.batch().map(|(_, byte)| byte));

@@ -7,6 +7,7 @@ use super::judge::{self, Failing, Remains};
 use super::window::Window;
 use crate::disk::File;
 use crate::record::{self, NotARecord, RECORD_BYTES_MAX, Record};
+use crate::tree::Hash;
 use crate::segment::{HEADER_BYTES_MAX, Header, SEAL_BYTES_MAX, Seal, SegmentId};
 use crate::{Index, size};
 
@@ -20,6 +21,17 @@ pub struct SegmentScan<'f, F> {
     batch: Option<(Index, u64)>,
     hasher: Option<blake3::Hasher>,
     foreign: bool,
+}
+
+/// A good record, as it was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanned<'a> {
+    /// The record.
+    pub record: Record<'a>,
+    /// Where it begins in the file.
+    pub byte: u64,
+    /// The leaf hash of its envelope.
+    pub leaf: Hash,
 }
 
 /// How a segment ends.
@@ -130,18 +142,18 @@ impl<'f, F: File> SegmentScan<'f, F> {
     ///
     /// # Errors
     /// [`ScanError::Io`] where the file cannot be read.
-    pub fn next_record(&mut self) -> Result<Option<(Record<'_>, u64)>, ScanError> {
+    pub fn next_record(&mut self) -> Result<Option<Scanned<'_>>, ScanError> {
         let at = self.window.at();
         let io = |cause| ScanError::Io { segment: self.id, byte: at, cause };
         // A first look at the first line spares reading past the end of a record that is whole.
         self.window.peek(RECORD_BYTES_MAX).map_err(io)?;
         let expected = (self.next, self.batch.map(|(start, _)| start));
-        let len = match record::decode(self.window.peek(0).map_err(io)?) {
-            Ok(record) if continues(&record, expected) => {
+        let (len, leaf) = match record::decode_with_leaf(self.window.peek(0).map_err(io)?) {
+            Ok((record, leaf)) if continues(&record, expected) => {
                 if record.batch_start == record.index {
                     self.batch = Some((record.index, at));
                 }
-                record.bytes.len()
+                (record.bytes.len(), leaf)
             }
             Ok(_) => {
                 self.foreign = true;
@@ -160,7 +172,7 @@ impl<'f, F: File> SegmentScan<'f, F> {
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
-        Ok(record::decode_trusted(bytes).ok().map(|record| (record, at)))
+        Ok(record::decode_trusted(bytes).ok().map(|record| Scanned { record, byte: at, leaf }))
     }
 
     /// Says how the segment ends, once no record follows.

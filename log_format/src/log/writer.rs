@@ -78,8 +78,8 @@ impl Absorber {
         let mut sums = self.sums();
         assert_eq!(batch.start().0, sums.tree.len(), "batches are absorbed in order");
         sums.hasher.update(batch.bytes());
-        for data in batch.data() {
-            sums.tree.append(tree::leaf_hash(data));
+        for leaf in batch.leaves() {
+            sums.tree.append(*leaf);
         }
     }
 

@@ -9,7 +9,7 @@ use std::io;
 
 use super::super::LOCK;
 use super::super::judge::{self, Failing, Remains};
-use super::super::scan::{End, Hashing, ScanError, SegmentScan};
+use super::super::scan::{End, Hashing, ScanError, Scanned, SegmentScan};
 use super::super::takeover::check_seal;
 use super::super::window::Window;
 use super::{Depth, OfflineError, envelope_fault, first_index, frontier, io_error, segment_ids};
@@ -315,7 +315,7 @@ impl<'k> Rescue<'k> {
         id: SegmentId,
         limit: Option<Index>,
     ) -> Result<Option<u64>, Stop> {
-        while let Some((record, byte)) = scan.next_record().map_err(read)? {
+        while let Some(Scanned { record, byte, .. }) = scan.next_record().map_err(read)? {
             if let Some(what) = envelope_fault(Depth::Envelopes, &record) {
                 self.lose(Some(id), byte, Lost::Envelope(what));
                 return Ok(Some(byte));

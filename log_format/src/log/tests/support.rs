@@ -108,7 +108,7 @@ pub(super) fn append(
     for record in records {
         batch.push(record, Timestamp::from_micros(1));
     }
-    let mut writer = log.writer.append(&batch)?;
+    let writer = log.writer.append(&batch)?;
     writer.absorb(&batch);
     log.writer = writer;
     *opened = Some(log);
