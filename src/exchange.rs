@@ -15,6 +15,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
+use ulid::Ulid;
 
 use crate::auth::{self, Auth};
 use crate::problem::{Problem, ReasonCode};
@@ -29,6 +30,8 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 #[derive(Debug, Clone)]
 pub struct Exchange {
     correlation_id: HeaderValue,
+    /// The same, where the client sent none.
+    generated: Option<Ulid>,
     traceparent: Option<HeaderValue>,
 }
 
@@ -36,6 +39,11 @@ impl Exchange {
     /// 1 to 128 visible ASCII characters. It may repeat, and plays no part in idempotency.
     pub fn correlation_id(&self) -> &str {
         self.correlation_id.to_str().unwrap_or_default()
+    }
+
+    /// The name as a ULID, if this server gave it: an intent's execution takes it over as its own id.
+    pub fn generated_id(&self) -> Option<Ulid> {
+        self.generated
     }
 
     /// The W3C trace context, if the client sent one of the right form.
@@ -51,7 +59,8 @@ impl Exchange {
     fn of(headers: &HeaderMap) -> Self {
         let traceparent =
             headers.get(TRACEPARENT).filter(|value| id::is_traceparent(value.as_bytes())).cloned();
-        Self { correlation_id: id::taken_over_or_new(headers.get(X_CORRELATION_ID)), traceparent }
+        let (correlation_id, generated) = id::taken_over_or_new(headers.get(X_CORRELATION_ID));
+        Self { correlation_id, generated, traceparent }
     }
 }
 

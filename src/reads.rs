@@ -167,7 +167,7 @@ pub async fn events_by_digest(
         .ok_or_else(|| invalid("The path names no digest: give sha256: and 64 lower-case hex digits."))?;
     let store = std::sync::Arc::clone(&app.store);
     let page = blocking(move || {
-        let key = Fingerprint::digest(&digest.to_string());
+        let key = Fingerprint::digest(&digest);
         let found = store.find(&key, Index::ZERO, BY_DIGEST_MAX, |data| {
             may_read(&caller, data)
                 && (View::parse(data).and_then(|view| view.digest()) == Some(digest)

@@ -2,17 +2,18 @@
 
 use axum::body::Bytes;
 use axum::http::HeaderValue;
+use ulid::Ulid;
 
 use crate::limits::CORRELATION_ID_BYTES_MAX;
 
-/// The client's id if it is 1 to 128 visible ASCII characters, else a new ULID. A client whose id is replaced is
+/// The client's id if it is 1 to 128 visible ASCII characters, else a new ULID, which comes along. A client whose id is replaced is
 /// told so by the response's header, and the log by a line.
-pub(super) fn taken_over_or_new(sent: Option<&HeaderValue>) -> HeaderValue {
+pub(super) fn taken_over_or_new(sent: Option<&HeaderValue>) -> (HeaderValue, Option<Ulid>) {
     match sent {
-        Some(value) if is_correlation_id(value.as_bytes()) => value.clone(),
+        Some(value) if is_correlation_id(value.as_bytes()) => (value.clone(), None),
         Some(value) => {
             let new = new();
-            tracing::warn!(bytes = value.len(), replaced_by = ?new, "an unusable X-Correlation-Id was replaced");
+            tracing::warn!(bytes = value.len(), replaced_by = ?new.0, "an unusable X-Correlation-Id was replaced");
             new
         }
         None => new(),
@@ -23,10 +24,13 @@ fn is_correlation_id(value: &[u8]) -> bool {
     (1..=CORRELATION_ID_BYTES_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic)
 }
 
-fn new() -> HeaderValue {
+fn new() -> (HeaderValue, Option<Ulid>) {
+    let ulid = Ulid::generate();
     let mut text = [0; ulid::ULID_LEN];
-    ulid::Ulid::generate().array_to_str(&mut text);
-    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text)).expect("a ULID is visible ASCII")
+    ulid.array_to_str(&mut text);
+    let value =
+        HeaderValue::from_maybe_shared(Bytes::copy_from_slice(&text)).expect("a ULID is visible ASCII");
+    (value, Some(ulid))
 }
 
 /// `version-trace-parent-flags` in lower-case hex (W3C Trace Context, 3.2); later versions may be longer.
@@ -53,9 +57,9 @@ mod tests {
 
     #[test]
     fn a_generated_id_is_a_ulid() {
-        let id = taken_over_or_new(None);
-        assert!(ulid::Ulid::from_string(id.to_str().unwrap()).is_ok());
-        assert_ne!(id, taken_over_or_new(None));
+        let (id, ulid) = taken_over_or_new(None);
+        assert_eq!(Ulid::from_string(id.to_str().unwrap()).ok(), ulid);
+        assert_ne!(id, taken_over_or_new(None).0);
     }
 
     #[test]
@@ -63,11 +67,11 @@ mod tests {
         let longest = "x".repeat(CORRELATION_ID_BYTES_MAX);
         for good in ["a", "!~", longest.as_str()] {
             let sent = HeaderValue::from_str(good).unwrap();
-            assert_eq!(taken_over_or_new(Some(&sent)), good);
+            assert_eq!(taken_over_or_new(Some(&sent)), (sent.clone(), None), "{good:?}");
         }
         for bad in ["", "a b", "\u{e9}", &format!("{longest}x")] {
             let sent = HeaderValue::from_bytes(bad.as_bytes()).unwrap();
-            assert_ne!(taken_over_or_new(Some(&sent)), sent);
+            assert_ne!(taken_over_or_new(Some(&sent)).0, sent);
         }
     }
 

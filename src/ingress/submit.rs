@@ -169,7 +169,8 @@ impl Ingress {
         exchange: &Exchange,
     ) -> Result<Prepared, Problem> {
         let intent = request.intent;
-        let frame = PayloadFrame { request, principal, exchange, execution_id: Ulid::generate() };
+        let execution_id = exchange.generated_id().unwrap_or_else(Ulid::generate);
+        let frame = PayloadFrame { request, principal, exchange, execution_id };
         match frame.prepare(&intent.payload, &intent.declared_refs) {
             Ok(prepared) => Ok(prepared),
             Err(PrepareError::TooLarge { len }) => {
@@ -219,18 +220,29 @@ impl PayloadFrame<'_> {
         })
     }
 
+    /// What the client sent to be kept beside the intent. A name that the server gave to the exchange is the execution's
+    /// id and is not repeated.
+    fn observations(&self, out: &mut Vec<u8>) {
+        let traceparent = self.exchange.traceparent().map(|value| ("traceparent", value));
+        let sent = self.exchange.generated_id().is_none();
+        let name = sent.then(|| ("x_correlation_id", self.exchange.correlation_id()));
+        for (nth, (member, value)) in traceparent.into_iter().chain(name).enumerate() {
+            out.extend_from_slice(if nth == 0 { b"\"_obs\":{" } else { b"," });
+            json::write_string(out, member);
+            out.push(b':');
+            json::write_string(out, value);
+        }
+        if traceparent.is_some() || sent {
+            out.extend_from_slice(b"},");
+        }
+    }
+
     /// The payload, its members in canonical order.
     fn payload(&self, payload: &[u8], declared_refs: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(448 + payload.len() + declared_refs.len());
-        out.extend_from_slice(b"{\"_obs\":{");
-        if let Some(traceparent) = self.exchange.traceparent() {
-            out.extend_from_slice(b"\"traceparent\":");
-            json::write_string(&mut out, traceparent);
-            out.push(b',');
-        }
-        out.extend_from_slice(b"\"x_correlation_id\":");
-        json::write_string(&mut out, self.exchange.correlation_id());
-        out.extend_from_slice(b"},\"declared_refs\":");
+        out.push(b'{');
+        self.observations(&mut out);
+        out.extend_from_slice(b"\"declared_refs\":");
         out.extend_from_slice(declared_refs);
         out.extend_from_slice(b",\"execution_id\":\"");
         let mut ulid = [0; ulid::ULID_LEN];
@@ -302,17 +314,16 @@ fn keys(request: &Request<'_>, prepared: &Prepared) -> Vec<Fingerprint> {
     let intent = request.intent;
     let mut keys = Vec::with_capacity(6);
     keys.push(request.key);
-    let digest = prepared.digest().to_string();
     let parts = KeyParts {
         stream_id: &intent.stream_id,
         correlation_id: &intent.correlation_id,
         thread_id: &intent.thread_id,
         turn_id: &intent.turn_id,
-        digest: &digest,
+        digest: prepared.digest(),
     };
     parts.push(&mut keys);
     for digest in blobs::references(prepared.text()) {
-        keys.push(Fingerprint::digest(&digest.to_string()));
+        keys.push(Fingerprint::digest(&digest));
     }
     keys
 }

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     fn key(number: u32) -> Fingerprint {
-        Fingerprint::digest(&number.to_string())
+        Fingerprint::correlation("", &number.to_string())
     }
 
     #[test]

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn keys(numbers: std::ops::Range<u32>) -> Vec<Fingerprint> {
-        numbers.map(|number| Fingerprint::digest(&number.to_string())).collect()
+        numbers.map(|number| Fingerprint::correlation("", &number.to_string())).collect()
     }
 
     fn built(keys: &[Fingerprint]) -> Filter {

@@ -353,7 +353,7 @@ mod tests {
     const SEGMENT: SealedSegment = SealedSegment { first: 100, end: 200, seal: [3; 32] };
 
     fn key(number: u64) -> Fingerprint {
-        Fingerprint::digest(&number.to_string())
+        Fingerprint::correlation("", &number.to_string())
     }
 
     /// A database with one segment of a hundred keys, changed by `change` while nothing has it open as an index.

@@ -63,7 +63,7 @@ impl World {
         for record in records {
             batch.push(record, Timestamp::from_micros(1));
         }
-        let mut writer = writer.append(&batch).unwrap();
+        let writer = writer.append(&batch).unwrap();
         writer.absorb(&batch);
         self.writer = Some(writer);
         self.published.send_replace(self.reader.head());

@@ -135,14 +135,13 @@ impl<C: Clock> Plan<C> {
             payload: payload.as_bytes(),
         };
         let prepared = Prepared::new(&draft).expect("a record of our own making fits");
-        let digest = prepared.digest().to_string();
         let mut keys = vec![subject];
         let parts = KeyParts {
             stream_id: SYSTEM_STREAM,
             correlation_id: &turn_id,
             thread_id: SYSTEM_THREAD,
             turn_id: &turn_id,
-            digest: &digest,
+            digest: prepared.digest(),
         };
         parts.push(&mut keys);
         round.push(&prepared, reading.recorded_at, &keys, [subject], self.moved_by(hand));

@@ -100,7 +100,7 @@ const REFERENCES_MAX: usize = 1000;
 
 impl References for Store {
     fn readable(&self, digest: &Digest, principal: &Principal) -> Result<bool, Problem> {
-        let key = Fingerprint::digest(&digest.to_string());
+        let key = Fingerprint::digest(digest);
         let mut readable = false;
         self.find(&key, Index::ZERO, REFERENCES_MAX, |data| {
             let stream = View::parse(data).and_then(|view| canonical::unescape(view.stream_id));

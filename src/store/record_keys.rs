@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use gesta_log_format::Digest;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::canonical;
 
@@ -15,8 +16,8 @@ pub struct KeyParts<'a> {
     pub correlation_id: &'a str,
     pub thread_id: &'a str,
     pub turn_id: &'a str,
-    /// The envelope's own digest, as it is written.
-    pub digest: &'a str,
+    /// The envelope's own digest.
+    pub digest: Digest,
 }
 
 impl KeyParts<'_> {
@@ -26,7 +27,7 @@ impl KeyParts<'_> {
         keys.push(Fingerprint::thread(self.stream_id, self.thread_id));
         keys.push(Fingerprint::turn(self.stream_id, self.thread_id, self.turn_id));
         keys.push(Fingerprint::turn_anywhere(self.stream_id, self.turn_id));
-        keys.push(Fingerprint::digest(self.digest));
+        keys.push(Fingerprint::digest(&self.digest));
     }
 }
 
@@ -43,11 +44,11 @@ pub(super) fn of_envelope(data: &[u8], keys: &mut Vec<Fingerprint>) -> Option<()
         correlation_id: &text(view.correlation_id)?,
         thread_id: &text(view.thread_id)?,
         turn_id: &text(view.turn_id)?,
-        digest: std::str::from_utf8(view.digest).ok()?,
+        digest: Digest::parse(std::str::from_utf8(view.digest).ok()?)?,
     };
     parts.push(keys);
     for digest in blobs::references(data) {
-        keys.push(Fingerprint::digest(&digest.to_string()));
+        keys.push(Fingerprint::digest(&digest));
     }
     Some(())
 }

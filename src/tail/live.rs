@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gesta_log_format::Index;
 use gesta_log_format::log::Batch;
 use tokio::sync::{Notify, watch};
@@ -24,7 +24,7 @@ pub struct Group {
     start: Index,
     bytes: Bytes,
     /// For each record, where its envelope begins and where the record ends.
-    places: Box<[Place]>,
+    places: Vec<Place>,
     fields: OnceLock<Box<[Option<Fields>]>>,
 }
 
@@ -66,6 +66,14 @@ impl Group {
         selected
     }
 
+    /// The group's memory, emptied, where nobody is sending from it.
+    fn into_memory(self) -> Option<(BytesMut, Vec<Place>)> {
+        let (mut bytes, mut places) = (self.bytes.try_into_mut().ok()?, self.places);
+        bytes.clear();
+        places.clear();
+        Some((bytes, places))
+    }
+
     fn byte_before(&self, index: Index) -> usize {
         match usize::try_from(index.since(self.start)).unwrap_or(usize::MAX) {
             0 => 0,
@@ -104,7 +112,7 @@ pub struct Live {
 struct Pending {
     start: Index,
     end: Index,
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     places: Vec<Place>,
 }
 
@@ -112,6 +120,8 @@ struct Pending {
 struct Ring {
     groups: VecDeque<Arc<Group>>,
     bytes: usize,
+    /// Memory of groups that nobody holds any more.
+    spare: Option<(BytesMut, Vec<Place>)>,
 }
 
 #[derive(Debug, Default)]
@@ -190,23 +200,19 @@ impl Live {
     }
 
     fn turn(&self) {
+        // Pages that were used before need no clearing by the system.
+        let (bytes, places) = lock(&self.ring).spare.take().unwrap_or_default();
         let group = {
             let mut pending = lock(&self.pending);
             if pending.places.is_empty() {
                 return;
             }
-            // The next group is likely to be as large as this one: it does not grow piece by piece under the lock.
-            let next = Pending {
-                start: pending.end,
-                end: pending.end,
-                bytes: Vec::with_capacity(pending.bytes.len()),
-                places: Vec::with_capacity(pending.places.len()),
-            };
+            let next = Pending { start: pending.end, end: pending.end, bytes, places };
             let taken = std::mem::replace(&mut *pending, next);
             Group {
                 start: taken.start,
-                bytes: taken.bytes.into(),
-                places: taken.places.into(),
+                bytes: taken.bytes.freeze(),
+                places: taken.places,
                 fields: OnceLock::new(),
             }
         };
@@ -264,9 +270,9 @@ impl Ring {
         self.bytes += group.bytes.len();
         self.groups.push_back(group);
         while self.bytes > bytes_max && self.groups.len() > 1 {
-            if let Some(oldest) = self.groups.pop_front() {
-                self.bytes -= oldest.bytes.len();
-            }
+            let Some(oldest) = self.groups.pop_front() else { return };
+            self.bytes -= oldest.bytes.len();
+            self.spare = Arc::into_inner(oldest).and_then(Group::into_memory).or(self.spare.take());
         }
     }
 }
