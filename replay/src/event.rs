@@ -7,20 +7,64 @@
 use std::borrow::Cow;
 
 use gesta_log_format::envelope::View;
-use gesta_log_format::json::canonical;
-use gesta_log_format::{Index, Kind};
+use gesta_log_format::json::canonical::{self, Members};
+use gesta_log_format::{Index, Kind, Timestamp};
 
 mod body;
+mod content;
+mod control;
+mod decision;
+mod execution;
+mod execution_id;
 mod fault;
+mod intent;
+mod member;
 
 pub use body::{Artifact, Body, Control, Decision, Execution, Intent, Ledger, Session, Task};
+pub use content::{BlobReference, Content, Elements};
+pub use control::{
+    ContextActivated, HandlerKind, HandlerRegistered, HandlerRemoved, KeyRotated, LogBase, PolicyActivated,
+};
+pub use decision::{Boundary, Decided, Engine, PolicyPin};
+pub use execution::{Failure, Happened};
+pub use execution_id::ExecutionId;
 pub use fault::{EventError, Fault};
+pub use intent::{CancelRequested, DeclaredRef, Principal, Submitted};
+
+/// The stream of CONTROL records.
+pub const SYSTEM_STREAM: &str = "_system";
 
 /// One record's envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     view: View<'a>,
     body: Body,
+    pivots: Pivots<'a>,
+}
+
+/// What every projection asks of a payload, found in one walk when the envelope is read: a DECISION holds the whole
+/// assembled context in front of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pivots<'a> {
+    intent_index: Option<&'a [u8]>,
+    result: Option<&'a [u8]>,
+}
+
+impl<'a> Pivots<'a> {
+    fn of(payload: &'a [u8]) -> Self {
+        let mut pivots = Self::default();
+        for (key, value) in Members::new(payload).map_while(Result::ok) {
+            match key {
+                b"intent_index" => pivots.intent_index = Some(value),
+                b"result" => {
+                    pivots.result = Some(value);
+                    break;
+                }
+                _ => {}
+            }
+        }
+        pivots
+    }
 }
 
 /// What a policy answered.
@@ -48,7 +92,11 @@ impl<'a> Event<'a> {
     /// [`Fault::UnknownType`].
     pub fn of_view(view: View<'a>) -> Result<Self, EventError> {
         match Body::of(view.kind, view.type_name) {
-            Some(body) => Ok(Self { view, body }),
+            Some(body) => {
+                let decides = matches!(body, Body::Decision(Decision::Decided));
+                let pivots = if decides { Pivots::of(view.payload) } else { Pivots::default() };
+                Ok(Self { view, body, pivots })
+            }
             None => {
                 let fault = Fault::UnknownType { kind: view.kind, name: view.type_name.to_owned() };
                 Err(EventError { index: Some(view.index), fault })
@@ -110,6 +158,14 @@ impl<'a> Event<'a> {
         self.text("intent_type", self.view.intent_type)
     }
 
+    /// When the sequencer took it.
+    ///
+    /// # Errors
+    /// [`Fault::NotTime`].
+    pub fn recorded_at(&self) -> Result<Timestamp, EventError> {
+        self.view.recorded_at().ok_or_else(|| self.fault(Fault::NotTime))
+    }
+
     /// Where it came in.
     ///
     /// # Errors
@@ -161,12 +217,22 @@ impl<'a> Event<'a> {
         })
     }
 
-    /// The payload's member `result`, as a DECISION bears it.
+    /// The INTENT that a DECISION decides: its payload's member `intent_index`.
     ///
     /// # Errors
-    /// [`Fault::UnknownResult`] where it is missing or neither `ALLOW` nor `DENY`.
+    /// [`Fault::Payload`], also where the record is no DECISION.
+    pub fn intent_index(&self) -> Result<Index, EventError> {
+        let found = self.pivots.intent_index.and_then(content::whole_number).map(Index);
+        found.ok_or_else(|| self.fault(Fault::Payload { member: "intent_index", wanted: "an index" }))
+    }
+
+    /// What a DECISION answers: its payload's member `result`.
+    ///
+    /// # Errors
+    /// [`Fault::UnknownResult`] where it is neither `ALLOW` nor `DENY`, or missing, also where the record is no
+    /// DECISION.
     pub fn verdict(&self) -> Result<Verdict, EventError> {
-        match self.view.payload_member("result") {
+        match self.pivots.result {
             Some(b"\"ALLOW\"") => Ok(Verdict::Allow),
             Some(b"\"DENY\"") => Ok(Verdict::Deny),
             found => {

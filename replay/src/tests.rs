@@ -9,6 +9,9 @@ use crate::projections::head::Head;
 use crate::projections::threads::Timeline;
 use crate::{Fold, FoldError, Phase, Projection, RestoreError};
 
+mod history;
+mod payloads;
+
 /// What a record of the tests says; the rest is the same in all.
 #[derive(Clone, Debug)]
 struct Said {

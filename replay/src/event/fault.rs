@@ -58,9 +58,23 @@ pub enum Fault {
         /// Which.
         member: &'static str,
     },
+    /// The time is none.
+    #[error("its recorded_at is no UTC time with six decimals")]
+    NotTime,
     /// The list of subjects is malformed.
     #[error("its list of subjects is malformed")]
     Subjects,
+    /// A member of the payload is missing or has a value of another type.
+    #[error("its payload's member {member} is not {wanted}")]
+    Payload {
+        /// Which; where it lies in an object, that object's name and a dot before it.
+        member: &'static str,
+        /// What has to stand there.
+        wanted: &'static str,
+    },
+    /// An EXECUTION without a subject that names an execution.
+    #[error("none of its subjects is execution/ and a ULID")]
+    NoExecution,
     /// A DECISION that neither allows nor denies.
     #[error("its result is {found:?}, which is neither ALLOW nor DENY")]
     UnknownResult {
