@@ -3,11 +3,13 @@
 //! Pure: no clock, no randomness, no I/O, no order that differs between runs. The live server, its restart and an
 //! auditor's replay call the same functions here, in the same order of records, and get equal states and digests.
 //!
-//! [`event`] gives a record's envelope its types; a [`Projection`] is a state that records are folded into;
+//! [`event`] gives a record's envelope its types; [`lifecycle`] says what may happen to an execution;
+//! a [`Projection`] is a state that records are folded into;
 //! [`Fold`] drives several over a log and insists on every index.
 
 pub mod event;
 mod fold;
+pub mod lifecycle;
 pub mod phase;
 mod projection;
 pub mod projections;

@@ -115,6 +115,12 @@ impl<'a> Event<'a> {
         })
     }
 
+    /// Which delivery an EXECUTION `running` is.
+    pub(crate) fn delivery(&self) -> Result<u64, EventError> {
+        let [delivery] = self.members(["delivery"]);
+        delivery.number()
+    }
+
     /// The execution that the record is about, by its subject `execution/{id}`, and the index of that subject's
     /// previous record as the author expected it.
     ///
