@@ -242,6 +242,12 @@ impl<'a> Event<'a> {
         }
     }
 
+    /// A member of the payload, as it is written.
+    pub(crate) fn payload_text(&self, member: &'static str) -> Result<&'a str, EventError> {
+        let value = self.view.payload_member(member).and_then(|value| std::str::from_utf8(value).ok());
+        value.ok_or_else(|| self.fault(Fault::Payload { member, wanted: "given, in UTF-8" }))
+    }
+
     fn text(&self, member: &'static str, raw: &'a [u8]) -> Result<Cow<'a, str>, EventError> {
         canonical::unescape(raw).ok_or_else(|| self.fault(Fault::NotText { member }))
     }

@@ -3,7 +3,7 @@
 use gesta_log_format::Index;
 
 use crate::event::Event;
-use crate::projection::{FoldError, Projection};
+use crate::projection::{FoldError, Projection, in_place};
 
 /// Drives projections over a log.
 ///
@@ -41,13 +41,33 @@ impl<'p> Fold<'p> {
     /// # Errors
     /// As [`Fold::record`].
     pub fn event(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        in_place(self.next, event)?;
         let found = event.index();
-        if found != self.next {
-            return Err(FoldError::OutOfPlace { expected: self.next, found });
-        }
         for projection in &mut self.projections {
             if projection.applied() <= found {
                 projection.apply(event)?;
+            }
+        }
+        self.next = found.next();
+        Ok(())
+    }
+
+    /// Folds one record and goes on behind it whatever it says: each projection that refuses it is named to `report`,
+    /// with the reason, and passes it over ([`Projection::pass_over`]). For an auditor, who lists all that is wrong.
+    ///
+    /// # Errors
+    /// [`FoldError::OutOfPlace`] alone: without the record that comes next there is nothing to go on from.
+    pub fn audit(
+        &mut self,
+        event: &Event<'_>,
+        report: &mut dyn FnMut(&'static str, FoldError),
+    ) -> Result<(), FoldError> {
+        in_place(self.next, event)?;
+        let found = event.index();
+        for projection in self.projections.iter_mut().filter(|projection| projection.applied() <= found) {
+            if let Err(error) = projection.apply(event) {
+                report(projection.name(), error);
+                projection.pass_over(event);
             }
         }
         self.next = found.next();

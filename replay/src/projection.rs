@@ -3,6 +3,7 @@
 use gesta_log_format::{Digest, Index};
 
 use crate::event::{Event, EventError};
+use crate::rule::Rule;
 use crate::snapshot::RestoreError;
 
 /// A state that follows from records and from nothing else.
@@ -18,6 +19,10 @@ pub trait Projection {
     /// # Errors
     /// [`FoldError`]; nothing has changed then.
     fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError>;
+
+    /// Goes on behind a record that [`Projection::apply`] refused for what it says. For an auditor who wants to see
+    /// what else there is; the state is that of the other records, but where a projection says otherwise.
+    fn pass_over(&mut self, event: &Event<'_>);
 
     /// The first index that is not in the state.
     fn applied(&self) -> Index;
@@ -54,6 +59,14 @@ pub enum FoldError {
         /// The index that came.
         found: Index,
     },
+    /// It contradicts the records before it.
+    #[error("the record at index {index} breaks a rule of the log: {rule}")]
+    Broken {
+        /// Its index.
+        index: Index,
+        /// Which rule, and how.
+        rule: Rule,
+    },
     /// It lies before one that was folded.
     #[error("the record at index {found} cannot be folded: all below {applied} were")]
     Again {
@@ -71,6 +84,18 @@ impl FoldError {
         match self {
             Self::Event(error) => error.index,
             Self::OutOfPlace { found, .. } | Self::Again { found, .. } => Some(*found),
+            Self::Broken { index, .. } => Some(*index),
         }
     }
+
+    #[cold]
+    pub(crate) fn broken(event: &Event<'_>, rule: Rule) -> Self {
+        Self::Broken { index: event.index(), rule }
+    }
+}
+
+/// Whether the record is the one that has to come next.
+pub(crate) fn in_place(applied: Index, event: &Event<'_>) -> Result<(), FoldError> {
+    let found = event.index();
+    if found == applied { Ok(()) } else { Err(FoldError::OutOfPlace { expected: applied, found }) }
 }

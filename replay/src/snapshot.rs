@@ -1,6 +1,6 @@
 //! The written form of a projection's state: canonical JSON with a name and a version.
 
-use gesta_log_format::json;
+use gesta_log_format::{Digest, json};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -85,4 +85,9 @@ pub(crate) fn read<T: DeserializeOwned>(
 /// Refuses a state in which something that every fold keeps does not hold.
 pub(crate) fn ensure(holds: bool, what: &'static str) -> Result<(), RestoreError> {
     if holds { Ok(()) } else { Err(RestoreError::Contradiction { what }) }
+}
+
+/// Reads a digest as snapshots hold it.
+pub(crate) fn digest(text: &str) -> Result<Digest, RestoreError> {
+    Digest::parse(text).ok_or(RestoreError::Contradiction { what: "a digest is none" })
 }

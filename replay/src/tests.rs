@@ -9,6 +9,8 @@ use crate::projections::head::Head;
 use crate::projections::threads::Timeline;
 use crate::{Fold, FoldError, Phase, Projection, RestoreError};
 
+mod faults;
+mod folds;
 mod history;
 mod payloads;
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::phase::{LastIntent, Phase};
-use crate::projection::{FoldError, Projection};
+use crate::projection::{FoldError, Projection, in_place};
 use crate::snapshot::{self, RestoreError, ensure};
 
 const NAME: &str = "head";
@@ -31,7 +31,7 @@ pub struct Head {
     streams: BTreeMap<String, Stream>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stream {
     count: u64,
     last_index: Index,
@@ -74,10 +74,8 @@ impl Projection for Head {
     }
 
     fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        in_place(self.applied, event)?;
         let index = event.index();
-        if index != self.applied {
-            return Err(FoldError::OutOfPlace { expected: self.applied, found: index });
-        }
         let stream_id = event.stream_id()?;
         match self.streams.get_mut(stream_id.as_ref()) {
             Some(stream) => {
@@ -94,6 +92,15 @@ impl Projection for Head {
         }
         self.applied = index.next();
         Ok(())
+    }
+
+    /// Counts the record; the phase stays.
+    fn pass_over(&mut self, event: &Event<'_>) {
+        let stream_id = String::from_utf8_lossy(event.view().stream_id).into_owned();
+        let stream = self.streams.entry(stream_id).or_default();
+        stream.count += 1;
+        stream.last_index = event.index();
+        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {

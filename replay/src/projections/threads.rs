@@ -164,6 +164,10 @@ impl Projection for Timeline {
         Ok(())
     }
 
+    fn pass_over(&mut self, event: &Event<'_>) {
+        self.applied = event.index().next();
+    }
+
     fn applied(&self) -> Index {
         self.applied
     }

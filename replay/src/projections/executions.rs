@@ -1,0 +1,280 @@
+//! The executions that are open: from their INTENT to a DENY or to their terminal EXECUTION record.
+//!
+//! What has ended is not kept: its records are found through the keys. So a record for an execution that is not here
+//! breaks a rule, whether it has ended, was denied or never was; an auditor who wants to know which reads the subject.
+//! Memory: about 100 bytes for each INTENT that awaits its DECISION (the decider's lag bounds them), about 600 for each
+//! execution that was allowed and has not ended.
+//!
+//! A record belongs to its INTENT if their stream, lane, correlation id, thread, turn and parent turn are equal.
+//!
+//! The state in a snapshot, version 1, both lists by the ascending index of the INTENT:
+//!
+//! ```text
+//! {"applied":9,
+//!  "open":[{"anchors":"{32 digits}","cancel_requested":null,"correlation_id":"c-1","decision_index":4,"deliveries":1,
+//!   "execution_id":"01J…","intent_index":3,"intent_type":"chat.message","lane":"user","last_index":5,
+//!   "parent_turn_id":null,"status":"running","stream_id":"default","thread_id":"t","turn_id":"u"},…],
+//!  "undecided":[{"anchors":"{32 digits}","cancel_requested":8,"execution_id":"01J…","intent_index":7},…]}
+//! ```
+
+use std::collections::BTreeMap;
+
+use gesta_log_format::Index;
+
+use super::decisions::not_awaiting;
+use crate::event::{Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Verdict};
+use crate::fingerprint::{Fingerprint, Tag};
+use crate::lifecycle::{self, Standing, Transition};
+use crate::projection::{FoldError, Projection, in_place};
+use crate::rule::Rule;
+use crate::snapshot::RestoreError;
+
+mod form;
+
+const NAME: &str = "executions";
+const VERSION: u32 = 1;
+
+/// The executions that are open.
+#[derive(Clone, Debug, Default)]
+pub struct Executions {
+    applied: Index,
+    /// Created, and their INTENT is not decided.
+    undecided: BTreeMap<Index, Undecided>,
+    /// Allowed, and not ended; by the index of the INTENT.
+    open: BTreeMap<Index, Open>,
+    /// The INTENT of each open one.
+    intents: BTreeMap<ExecutionId, Index>,
+    /// Of no meaning: where the next fingerprint is laid out.
+    buffer: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Undecided {
+    execution_id: ExecutionId,
+    anchors: Fingerprint,
+    cancel_requested: Option<Index>,
+}
+
+/// An execution that was allowed and has not ended: what it takes to take it up again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Its name.
+    pub execution_id: ExecutionId,
+    /// The INTENT that it came from.
+    pub intent_index: Index,
+    /// The DECISION that allowed it.
+    pub decision_index: Index,
+    /// Where it is in its life, and how often a handler was given it.
+    pub standing: Standing,
+    /// The last record of its subject `execution/{id}`: what the next one has to expect.
+    pub last_index: Option<Index>,
+    /// The first INTENT `cancel_requested`, if someone asked.
+    pub cancel_requested: Option<Index>,
+    /// What its handler is found by.
+    pub intent_type: String,
+    /// Its INTENT's, as everything below.
+    pub stream_id: String,
+    /// Where it came in.
+    pub lane: String,
+    /// The request that all of this follows from.
+    pub correlation_id: String,
+    /// Its thread.
+    pub thread_id: String,
+    /// Its turn.
+    pub turn_id: String,
+    /// The turn that its turn answers.
+    pub parent_turn_id: Option<String>,
+    anchors: Fingerprint,
+}
+
+impl Executions {
+    /// An execution that was allowed and has not ended.
+    #[must_use]
+    pub fn open(&self, execution_id: ExecutionId) -> Option<&Open> {
+        self.open.get(self.intents.get(&execution_id)?)
+    }
+
+    /// All executions that were allowed and have not ended, in the order of their INTENTs.
+    pub fn all_open(&self) -> impl ExactSizeIterator<Item = &Open> {
+        self.open.values()
+    }
+
+    /// The execution that an INTENT without a DECISION becomes if it is allowed.
+    #[must_use]
+    pub fn undecided(&self, intent_index: Index) -> Option<ExecutionId> {
+        self.undecided.get(&intent_index).map(|undecided| undecided.execution_id)
+    }
+
+    /// How many INTENTs await their DECISION.
+    #[must_use]
+    pub fn lag(&self) -> usize {
+        self.undecided.len()
+    }
+
+    /// Where an execution stands after a transition that may happen now. What an author of EXECUTION records asks
+    /// before it appends one, with [`Open::last_index`] as what its subject expects.
+    ///
+    /// # Errors
+    /// [`Rule::NotAllowed`], [`Rule::NotOpen`], [`Rule::Transition`].
+    pub fn may(&self, execution_id: ExecutionId, transition: Transition) -> Result<Standing, Rule> {
+        let open = self.open(execution_id).ok_or_else(|| self.not_open(execution_id))?;
+        lifecycle::may(open.standing, transition).map_err(|cause| Rule::Transition { execution_id, cause })
+    }
+
+    #[cold]
+    fn not_open(&self, execution_id: ExecutionId) -> Rule {
+        let undecided = self.undecided.iter().find(|(_, undecided)| undecided.execution_id == execution_id);
+        match undecided {
+            Some((intent_index, _)) => Rule::NotAllowed { execution_id, intent_index: *intent_index },
+            None => Rule::NotOpen { execution_id },
+        }
+    }
+
+    fn submitted(&mut self, event: &Event<'_>) -> Result<(), EventError> {
+        let execution_id = event.execution_id()?;
+        let anchors = anchors(&mut self.buffer, event);
+        self.undecided.insert(event.index(), Undecided { execution_id, anchors, cancel_requested: None });
+        Ok(())
+    }
+
+    /// Notes that someone asked. A request for what has ended is legal, since both may be appended at once, and
+    /// nothing.
+    fn cancel_requested(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        let Some(intent_index) = event.cause() else {
+            return Err(FoldError::broken(event, Rule::NothingToCancel));
+        };
+        let undecided = self.undecided.get_mut(&intent_index);
+        let undecided = undecided.map(|undecided| (&mut undecided.cancel_requested, undecided.anchors));
+        let open = self.open.get_mut(&intent_index);
+        let open = open.map(|open| (&mut open.cancel_requested, open.anchors));
+        let Some((cancel_requested, expected)) = undecided.or(open) else { return Ok(()) };
+        if anchors(&mut self.buffer, event) != expected {
+            return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
+        }
+        cancel_requested.get_or_insert(event.index());
+        Ok(())
+    }
+
+    fn decided(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        let (intent_index, verdict) = (event.intent_index()?, event.verdict()?);
+        let Some(undecided) = self.undecided.get(&intent_index).copied() else {
+            return Err(FoldError::broken(event, not_awaiting(event, intent_index)));
+        };
+        if anchors(&mut self.buffer, event) != undecided.anchors {
+            return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
+        }
+        match verdict {
+            Verdict::Deny => {}
+            Verdict::Allow => {
+                let execution_id = undecided.execution_id;
+                if let Some(other) = self.intents.get(&execution_id).copied() {
+                    let rule = Rule::ExecutionIdReused { execution_id, other };
+                    return Err(FoldError::broken(event, rule));
+                }
+                self.open.insert(intent_index, Open::of(event, intent_index, undecided)?);
+                self.intents.insert(execution_id, intent_index);
+            }
+        }
+        self.undecided.remove(&intent_index);
+        Ok(())
+    }
+
+    fn happened(&mut self, event: &Event<'_>, execution: Execution) -> Result<(), FoldError> {
+        let Some(transition) = Transition::of(event, execution)? else { return Ok(()) };
+        let (execution_id, _) = event.execution_subject()?;
+        let open = self.intents.get(&execution_id).and_then(|intent_index| self.open.get_mut(intent_index));
+        let Some(open) = open else { return Err(FoldError::broken(event, self.not_open(execution_id))) };
+        let intent_index = open.intent_index;
+        if anchors(&mut self.buffer, event) != open.anchors {
+            return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
+        }
+        let standing = lifecycle::may(open.standing, transition)
+            .map_err(|cause| FoldError::broken(event, Rule::Transition { execution_id, cause }))?;
+        if standing.status.is_terminal() {
+            self.open.remove(&intent_index);
+            self.intents.remove(&execution_id);
+        } else {
+            open.standing = standing;
+            open.last_index = Some(event.index());
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    /// The execution of the INTENT at `intent_index`, which the DECISION `event` allows. The DECISION is anchored
+    /// where the INTENT is.
+    fn of(event: &Event<'_>, intent_index: Index, undecided: Undecided) -> Result<Self, EventError> {
+        Ok(Self {
+            execution_id: undecided.execution_id,
+            intent_index,
+            decision_index: event.index(),
+            standing: Standing::default(),
+            last_index: None,
+            cancel_requested: undecided.cancel_requested,
+            intent_type: event.intent_type()?.into_owned(),
+            stream_id: event.stream_id()?.into_owned(),
+            lane: event.lane()?.into_owned(),
+            correlation_id: event.correlation_id()?.into_owned(),
+            thread_id: event.thread_id()?.into_owned(),
+            turn_id: event.turn_id()?.into_owned(),
+            parent_turn_id: event.parent_turn_id()?.map(Into::into),
+            anchors: undecided.anchors,
+        })
+    }
+}
+
+/// Where a record is anchored, by the texts as they are written: canonical, so equal ones are equal values.
+fn anchors(buffer: &mut Vec<u8>, event: &Event<'_>) -> Fingerprint {
+    let view = event.view();
+    let (given, parent_turn_id): (&[u8], _) = match view.parent_turn_id {
+        Some(parent_turn_id) => (b"1", parent_turn_id),
+        None => (b"0", &[][..]),
+    };
+    let parts =
+        [view.stream_id, view.lane, view.correlation_id, view.thread_id, view.turn_id, given, parent_turn_id];
+    Fingerprint::of(buffer, Tag::Anchors, &parts)
+}
+
+impl PartialEq for Executions {
+    fn eq(&self, other: &Self) -> bool {
+        (self.applied, &self.undecided, &self.open) == (other.applied, &other.undecided, &other.open)
+    }
+}
+
+impl Eq for Executions {}
+
+impl Projection for Executions {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        in_place(self.applied, event)?;
+        match event.body() {
+            Body::Intent(Intent::Submitted) => self.submitted(event)?,
+            Body::Intent(Intent::CancelRequested) => self.cancel_requested(event)?,
+            Body::Decision(Decision::Decided) => self.decided(event)?,
+            Body::Execution(execution) => self.happened(event, execution)?,
+            Body::Task(_) | Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {}
+        }
+        self.applied = event.index().next();
+        Ok(())
+    }
+
+    fn pass_over(&mut self, event: &Event<'_>) {
+        self.applied = event.index().next();
+    }
+
+    fn applied(&self) -> Index {
+        self.applied
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        form::write(self)
+    }
+
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        form::read(snapshot)
+    }
+}
