@@ -19,8 +19,43 @@ pub struct SegmentScan<'f, F> {
     next: Index,
     /// The first index of the batch of the last record, and where that batch begins in the file.
     batch: Option<(Index, u64)>,
-    hasher: Option<blake3::Hasher>,
+    hasher: Option<WholeHash>,
     foreign: bool,
+}
+
+/// BLAKE3 over a whole segment. It hashes a piece of many chunks on all lanes at once, but a record on one: what comes
+/// in records is gathered first.
+#[derive(Default)]
+struct WholeHash {
+    hasher: blake3::Hasher,
+    gathered: Vec<u8>,
+}
+
+impl WholeHash {
+    /// Bytes that are hashed at once.
+    const PIECE: usize = 64 * 1024;
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= Self::PIECE {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) -> &blake3::Hasher {
+        self.hasher.update(&self.gathered);
+        self.gathered.clear();
+        &self.hasher
+    }
+
+    fn value(&mut self) -> [u8; 32] {
+        *self.settle().finalize().as_bytes()
+    }
+
+    fn into_hasher(mut self) -> Box<blake3::Hasher> {
+        self.settle();
+        Box::new(self.hasher)
+    }
 }
 
 /// A good record, as it was found.
@@ -107,7 +142,7 @@ impl<'f, F: File> SegmentScan<'f, F> {
         if header.first != id.0 {
             return Err(damaged(Damage::HeaderPlace { first: header.first }).into());
         }
-        let mut hasher = (hashing == Hashing::Whole).then(blake3::Hasher::new);
+        let mut hasher = (hashing == Hashing::Whole).then(WholeHash::default);
         if let Some(hasher) = &mut hasher {
             hasher.update(bytes.get(..len).unwrap_or_default());
         }
@@ -184,11 +219,11 @@ impl<'f, F: File> SegmentScan<'f, F> {
         let io = |cause| ScanError::Io { segment, byte: at, cause };
         let bytes = self.window.peek(SEAL_BYTES_MAX).map_err(io)?;
         if let Some((seal, len)) = Seal::decode(bytes) {
-            let blake3 = self.hasher.as_ref().map(|hasher| *hasher.finalize().as_bytes());
+            let blake3 = self.hasher.as_mut().map(WholeHash::value);
             if let Some(hasher) = &mut self.hasher {
                 hasher.update(bytes.get(..len).unwrap_or_default());
             }
-            let blake3_with_seal = self.hasher.as_ref().map(|hasher| *hasher.finalize().as_bytes());
+            let blake3_with_seal = self.hasher.as_mut().map(WholeHash::value);
             self.window.advance(len);
             let end = at + size::of(len);
             let (rest, file_len) = self.window.into_rest().map_err(io)?;
@@ -208,7 +243,7 @@ impl<'f, F: File> SegmentScan<'f, F> {
         } else {
             judge::classify(Failing { bytes: &rest, at, file_len, fill, next })
         };
-        Ok(End::Open { end: at, remains, file_len, hasher: self.hasher.map(Box::new) })
+        Ok(End::Open { end: at, remains, file_len, hasher: self.hasher.map(WholeHash::into_hasher) })
     }
 }
 
