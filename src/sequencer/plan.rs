@@ -147,3 +147,6 @@ impl<C: Clock> Plan<C> {
         round.push(&prepared, reading.recorded_at, &keys, [subject], self.moved_by(hand));
     }
 }
+
+#[cfg(test)]
+mod tests;
