@@ -3,6 +3,7 @@
 //! `FORMAT.md` beside this crate is the specification; this crate is one implementation of it. No async, no clock,
 //! no network: time, randomness and the disk enter through parameters.
 
+pub mod checkpoint;
 pub mod digest;
 pub mod disk;
 pub mod envelope;
@@ -12,6 +13,7 @@ mod index;
 pub mod json;
 pub mod kind;
 pub mod log;
+pub mod note;
 pub mod record;
 pub mod saved_tail;
 pub mod segment;
