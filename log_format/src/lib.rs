@@ -18,6 +18,7 @@ pub mod record;
 pub mod saved_tail;
 pub mod segment;
 pub mod size;
+pub mod tile;
 pub mod timestamp;
 pub mod tree;
 
