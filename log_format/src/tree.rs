@@ -9,6 +9,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 mod compact_range;
+pub mod file;
 mod proof;
 
 #[cfg(test)]
