@@ -9,7 +9,7 @@ use super::segments::{Segment, Segments};
 use super::window::Window;
 use crate::disk::{Disk, File};
 use crate::record::{self, RECORD_BYTES_MAX};
-use crate::segment::SegmentId;
+use crate::segment::{SEAL_BYTES_MAX, Seal, SegmentId};
 use crate::{Index, size};
 
 /// Why durable records could not be read.
@@ -264,6 +264,25 @@ impl<D: Disk> Reader<D> {
             return Ok(None);
         }
         Ok(record::decode_trusted(buffer.get(..chunk.len).unwrap_or_default()).ok())
+    }
+
+    /// The seal of a segment; `None` where it is not sealed.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] where the seal cannot be read or belongs to another place.
+    pub fn seal(&self, segment: &Segment<D::File>) -> Result<Option<Seal>, ReadError> {
+        let extent = segment.extent();
+        if !extent.sealed {
+            return Ok(None);
+        }
+        let (id, byte) = (segment.id(), extent.end);
+        let mut bytes = [0; SEAL_BYTES_MAX];
+        let read = read_full(segment.file(), &mut bytes, byte);
+        let read = read.map_err(|cause| ReadError::Io { segment: id, byte, cause })?;
+        let found = Seal::decode(bytes.get(..read).unwrap_or_default()).map(|(seal, _)| seal);
+        let found = found.filter(|seal| seal.next == extent.next);
+        let damaged = Damaged { segment: id, byte, index: extent.next, damage: Damage::NoSeal };
+        found.map(Some).ok_or_else(|| damaged.into())
     }
 
     /// Forgets which checksums were checked: the next pass over a segment reads and checks them again.

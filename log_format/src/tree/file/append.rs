@@ -64,9 +64,23 @@ impl<D: Disk> TreeFile<D> {
         let mut tree = Self { stored, edges: Default::default() };
         let there = tree.size_of_files()?;
         tree.publish(there.min(head));
-        let sound = tree.sound(known)?;
+        let synced = known.iter().rev().filter(|known| known.size <= tree.size()).nth(1);
+        let sound = tree.sound(known, synced.map_or(0, |known| known.size / WIDTH))?;
         tree.cut(sound)?;
         Ok(tree)
+    }
+
+    /// Compares all of the files with each other and with the known roots, the leaves included, and cuts off what is not
+    /// right; back to the last known root where nothing shows, for then it is the end that is not right. About a second
+    /// for ten million leaves.
+    ///
+    /// # Errors
+    /// [`TreeError::Io`].
+    pub fn repair(&mut self, known: &[Known]) -> Result<(), TreeError> {
+        // A file that lost its end has none of the hashes that would be compared.
+        self.publish(self.size().min(self.size_of_files()?));
+        let sound = self.sound(known, 0)?;
+        if sound < self.size() { self.cut(sound) } else { self.cut_to_known(known) }
     }
 
     /// The most leaves for which every level has all of its hashes.
@@ -83,13 +97,12 @@ impl<D: Disk> TreeFile<D> {
         Ok(leaves)
     }
 
-    /// How many of the leaves are confirmed, as [`TreeFile::open`] says.
-    fn sound(&self, known: &[Known]) -> Result<u64, TreeError> {
+    /// How many of the leaves are confirmed, as [`TreeFile::open`] says; tiles of leaves are looked at from `first_tile`
+    /// on.
+    fn sound(&self, known: &[Known], first_tile: u64) -> Result<u64, TreeError> {
         let mut sound = self.size();
-        let synced =
-            known.iter().rev().filter(|known| known.size <= sound).nth(1).map_or(0, |known| known.size);
         for level in 0..size::of_u32(LEVELS - 1) {
-            let from = if level == 0 { synced / WIDTH } else { 0 };
+            let from = if level == 0 { first_tile } else { 0 };
             if let Some(number) = self.stored.first_changed(level, from, u64::MAX)? {
                 sound = sound.min(number << (HEIGHT * (level + 1)));
             }
