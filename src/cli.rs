@@ -5,13 +5,16 @@
 
 pub mod args;
 pub mod bench;
+pub mod checkpoint;
 pub mod config;
 pub mod demo;
 pub mod dump;
 mod failure;
 pub mod inspect;
+pub mod keys;
 pub mod logging;
 pub mod output;
+pub mod prove;
 mod remote;
 pub mod salvage;
 mod scan_bar;
@@ -72,6 +75,12 @@ commands! {
     Dump(args::Dump) => dump::run;
     /// Save the sound records of a damaged log, and say what is lost
     Salvage(args::Salvage) => salvage::run;
+    /// Show that a record is in the signed log, and check it here
+    Prove(args::Prove) => prove::run;
+    /// Print the newest checkpoint of a server or a data directory, and verify it
+    Checkpoint(args::Checkpoint) => checkpoint::run;
+    /// Make, change or show the keys that sign a log's checkpoints
+    Keys(args::Keys) => keys::run;
     /// Make access tokens
     Token(args::Token) => token::run;
     /// See in ten seconds what a log server does: post, tail, kill, restart, resume

@@ -124,6 +124,13 @@ bounds! {
     /// Most blobs in one bundle; more is 400 `INVALID_INPUT`, which says where to divide the range.
     BUNDLE_BLOBS_MAX: usize = 100_000;
 
+    /// Time between two checkpoints of a log that grows, in seconds.
+    CHECKPOINT_INTERVAL_SECONDS: u64 = 1;
+    /// Most bundles of entries that are read at once, of at most 16 MiB each; others wait.
+    ENTRY_BUNDLES_MAX: usize = 4;
+    /// Largest piece of the log whose leaves are hashed at once, in bytes.
+    TREE_CHUNK_BYTES: usize = MIB;
+
     /// Most tokens in the configuration.
     TOKENS_MAX: usize = 1000;
     /// Most tail tickets that are held in memory; more is 503 `TICKETS_FULL`.

@@ -51,6 +51,8 @@ pub struct LogMetrics {
     pub recovery_seconds: Gauge,
     /// Segments in which the last scrub found damage.
     pub damaged_segments: Gauge,
+    /// Records that the newest checkpoint covers.
+    pub checkpoint_size: Gauge,
 }
 
 /// Starts collecting for the process.
@@ -94,6 +96,7 @@ impl LogMetrics {
         describe_counter!("tail_bytes_total", "Bytes handed to followers");
         describe_gauge!("recovery_seconds", "Time that opening the log took");
         describe_gauge!("damaged_segments", "Segments in which the last scrub found damage");
+        describe_gauge!("checkpoint_size", "Records that the newest checkpoint covers");
         Self {
             append_total: counter!("append_total"),
             batch_records: histogram!("batch_records"),
@@ -112,6 +115,7 @@ impl LogMetrics {
             tail_bytes_total: counter!("tail_bytes_total"),
             recovery_seconds: gauge!("recovery_seconds"),
             damaged_segments: gauge!("damaged_segments"),
+            checkpoint_size: gauge!("checkpoint_size"),
         }
     }
 

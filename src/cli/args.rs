@@ -2,6 +2,7 @@
 
 mod client;
 mod offline;
+mod proofs;
 mod settings;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ pub use client::{
     SubmitSource, Tail, TailForm, Target,
 };
 pub use offline::{Dump, Inspect, Salvage};
+pub use proofs::{Checkpoint, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
 pub use settings::Settings;
 
 use crate::auth::Role;
@@ -104,6 +106,12 @@ mod tests {
         check::<Bench>("tail --followers 8").unwrap();
         check::<Bench>("fanout --rate 50").unwrap();
         check::<Bench>("generate --data d --records 9 --segment-bytes 1048576").unwrap();
+        check::<Prove>("7 --url http://x --key a+b+c --json").unwrap();
+        check::<Checkpoint>("d").unwrap();
+        check::<Checkpoint>("--url http://x --key k").unwrap();
+        check::<Keys>("new --origin o --to f").unwrap();
+        check::<Keys>("rotate --url http://x").unwrap();
+        check::<Keys>("show f").unwrap();
         check::<Demo>("").unwrap();
     }
 

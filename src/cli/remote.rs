@@ -4,7 +4,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Failure, args};
-use crate::client::{Base, Outage, OutageEvent, Refusal, Server};
+use crate::client::{Answer, Base, Caller, Outage, OutageEvent, Refusal, Server};
 
 /// What to do about a server that cannot be reached.
 pub(super) const UNREACHABLE: &str =
@@ -33,6 +33,45 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+/// How often an answer that is there soon is asked for: a new record is signed within a second.
+const SOON_TRIES: u32 = 10;
+
+/// A finite answer, whatever its status; one that asks to come again soon is asked for again.
+///
+/// # Errors
+/// A server that does not answer.
+pub(super) async fn get(caller: &mut Caller, path: &str) -> Result<Answer, Failure> {
+    let mut tries = 0;
+    loop {
+        let request = caller.server().get(path);
+        let answer = caller
+            .call(request)
+            .await
+            .map_err(|error| Failure::new(Exit::Failed, error).hint(UNREACHABLE))?;
+        tries += 1;
+        let again = Refusal::of(answer.status, &answer.body).reason_code == "PROOF_NOT_READY";
+        match answer.retry_after().filter(|_| again && tries < SOON_TRIES) {
+            Some(delay) => tokio::time::sleep(delay).await,
+            None => return Ok(answer),
+        }
+    }
+}
+
+/// An answer's body as JSON.
+///
+/// # Errors
+/// Another shape than the command knows.
+pub(super) fn json<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, Failure> {
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        Failure::new(Exit::Failed, error).hint("this is not an answer of gesta: is --url right?")
+    })
+}
+
+/// The failure that an answer other than success is.
+pub(super) fn refusal(answer: &Answer) -> Failure {
+    refused(&Refusal::of(answer.status, &answer.body))
 }
 
 /// Says on standard error that the server is lost or back, past a progress bar where there is one.

@@ -222,7 +222,7 @@ fn field_value(field: &Field, value: &DeValue<'_>) -> Option<Value> {
         (Kind::WebOrigins, value) => {
             texts(value).map(|list| Value::List(list.into_iter().map(str::to_owned).collect()))
         }
-        (Kind::Choice(_) | Kind::Path | Kind::Address | Kind::Origin, value) => {
+        (Kind::Choice(_) | Kind::Path | Kind::OptionalPath | Kind::Address | Kind::Origin, value) => {
             value.as_str().map(|text| Value::Text(text.to_owned()))
         }
         (Kind::Integer { .. }, _) => None,

@@ -171,6 +171,15 @@ tables! {
         ticket_reconnect_seconds_max: u64, range(Unit::Seconds, 1, 86_400),
             Fallback::Integer(limits::TICKET_RECONNECT_SECONDS_MAX);
     }
+    /// How the log signs what it holds.
+    checkpoint: Checkpoint {
+        /// Time between two checkpoints of a log that grows.
+        interval_seconds: u64, range(Unit::Seconds, 1, 86_400), Fallback::Integer(limits::CHECKPOINT_INTERVAL_SECONDS);
+        /// File of the key that signs; empty means `keys/checkpoint.key` in the data directory, made at the first start.
+        key_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// File, on another disk or machine, that also gets each checkpoint, and against which a start is compared.
+        second_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+    }
     /// Content that is too large for a record.
     blobs: Blobs {
         /// Largest blob.
@@ -237,6 +246,12 @@ impl Typed for Option<String> {
 impl Typed for PathBuf {
     fn typed(value: &Value) -> Self {
         String::typed(value).into()
+    }
+}
+
+impl Typed for Option<PathBuf> {
+    fn typed(value: &Value) -> Self {
+        Option::<String>::typed(value).map(PathBuf::from)
     }
 }
 

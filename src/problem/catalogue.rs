@@ -189,6 +189,18 @@ catalogue! {
         "Not applied yet",
         "The projections have not reached `min_index` within the time that a request waits.",
         "Ask again.";
+    TileNotFound "TILE_NOT_FOUND" 404 Log false
+        "No such tile",
+        "The path names no tile, or one that the log has not filled.",
+        "Name tiles as C2SP's tlog-tiles does, and ask for no more than a checkpoint covers.";
+    ProofNotReady "PROOF_NOT_READY" 503 Log true
+        "Not covered by a checkpoint yet",
+        "The tree has not reached this size, or is being made again from the log.",
+        "Ask again: a log that grows is signed each `checkpoint.interval_seconds`.";
+    CheckpointRefused "CHECKPOINT_REFUSED" 503 Log false
+        "The log does not sign",
+        "Key or tree are not what the newest checkpoint demands, and a second history is never signed.",
+        "The server's log says what is wrong; it signs again once that is mended and it was started anew.";
     NoSnapshot "NO_SNAPSHOT" 404 Log false
         "No snapshot",
         "There is no snapshot at this length.",
@@ -217,6 +229,10 @@ catalogue! {
         "Disk full",
         "There is no space for new records. Reads and tails go on. Nothing was appended.",
         "Make space on the volume of `server.data`; appends go on by themselves.";
+    SubjectConflict "SUBJECT_CONFLICT" 409 Log true
+        "Something else came first",
+        "Another record has moved the subject meanwhile. Nothing was appended.",
+        "Look at what changed, then send it again.";
     DeciderLagging "DECIDER_LAGGING" 503 Policy true
         "Decisions are behind",
         "More intents wait for a decision than are allowed. Nothing was appended.",

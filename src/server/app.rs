@@ -22,6 +22,7 @@ use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
+use crate::proofs::Proofs;
 use crate::store::{Store, unreadable};
 use crate::tail::TailShared;
 
@@ -38,6 +39,7 @@ pub struct Parts {
     pub ingress: Arc<Ingress>,
     pub tail: Arc<TailShared>,
     pub projector: Arc<Projector>,
+    pub proofs: Arc<Proofs>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.

@@ -21,6 +21,9 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             components.add_security_scheme(name, scheme);
         }
     }
+    // How the router writes a path that goes on to its end.
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in document.paths.paths.values_mut() {
         if let Some(head) = item.head.as_mut() {
             // Described together with GET, whose name it would bear.

@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::openapi;
-use crate::{auth, blobs, ingress, page, problem, reads, tail};
+use crate::{auth, blobs, ingress, page, problem, proofs, reads, tail};
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use crate::{auth, blobs, ingress, page, problem, reads, tail};
         (name = "ingress", description = "Appending intents"),
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
+        (name = "proofs", description = "Showing that the log is what it was"),
         (name = "blobs", description = "Content that is too large for a record"),
         (name = "operations", description = "What runs here"),
         (name = "reference", description = "What answers mean")
@@ -47,6 +48,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(problem::errors))
         .routes(routes!(page::page))
         .merge(blobs::router())
+        .merge(proofs::router())
 }
 
 /// The OpenAPI document of the public listener.

@@ -33,6 +33,7 @@ use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::projector::{self, Projector};
+use crate::proofs;
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
@@ -112,11 +113,11 @@ pub async fn serve(
         let started = Instant::now();
         open(config, auth).map(|opened| (opened, started.elapsed()))
     });
-    let (Open { app, writer, filler, background, signals, lock }, took) =
+    let (Open { app, writer, filler, background, signer, signals, lock }, took) =
         opening.await.map_err(|_panicked| ServeError::Panicked)??;
     app.metrics.recovery_seconds.set(took.as_secs_f64());
     let (fatal, mut failed) = mpsc::channel(4);
-    let threads = Threads::start(&app, writer, filler, background, &signals, fatal)?;
+    let threads = Threads::start(&app, writer, filler, background, signer, &signals, fatal)?;
     tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
     let whole = cors::around(router::whole(app.clone()), &cors_origins);
     // The shortcut passes by what is around the router.
@@ -183,6 +184,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.metrics.head.set(head.0 as f64);
         app.metrics.watermark.set(head.0 as f64);
         app.metrics.applied.set(app.projector.applied().0 as f64);
+        app.metrics.checkpoint_size.set(app.proofs.signed_size() as f64);
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -193,6 +195,7 @@ struct Open {
     writer: Writer<RealDisk>,
     filler: Option<gesta_log_format::log::Filler<RealDisk>>,
     background: Background,
+    signer: proofs::Signer,
     signals: Arc<Signals>,
     lock: <RealDisk as Disk>::Lock,
 }
@@ -240,7 +243,9 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         signals: Arc::clone(&signals),
         idle: Duration::from_millis(config.log.frontier_idle_ms),
     };
+    let (proofs, signer) = proofs::new(&config, &store);
     let app = App::new(Parts {
+        proofs,
         head_at_start: store.reader.head(),
         auth,
         blobs,
@@ -254,13 +259,14 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         config,
         store,
     });
-    Ok(Open { app, writer, filler, background, signals, lock })
+    Ok(Open { app, writer, filler, background, signer, signals, lock })
 }
 
 /// The threads of a running server.
 struct Threads {
     sequencer: Vec<JoinHandle<()>>,
     background: JoinHandle<()>,
+    signer: JoinHandle<()>,
 }
 
 impl Threads {
@@ -269,6 +275,7 @@ impl Threads {
         writer: Writer<RealDisk>,
         filler: Option<gesta_log_format::log::Filler<RealDisk>>,
         background: Background,
+        signer: proofs::Signer,
         signals: &Arc<Signals>,
         fatal: mpsc::Sender<Ended>,
     ) -> Result<Self, ServeError> {
@@ -277,7 +284,7 @@ impl Threads {
         let told = Arc::clone(signals);
         let interval = Duration::from_micros(app.config.tail.fanout_interval_us);
         tokio::spawn(Arc::clone(&app.store.live).fan_out(interval, move |_| told.appended()));
-        let told = Arc::clone(signals);
+        let (told, proofs) = (Arc::clone(signals), Arc::clone(&app.proofs));
         let (newest, log_subject) = last_times(&app.store)?;
         let sequencer = Sequencer::<RealDisk, _>::new(
             Arc::clone(&app.store),
@@ -291,7 +298,10 @@ impl Threads {
             SystemClock,
             newest,
             log_subject,
-            Box::new(move || told.rolled()),
+            Box::new(move || {
+                told.rolled();
+                proofs.sealed();
+            }),
             writer,
         );
         let sequencer = Arc::new(sequencer);
@@ -310,8 +320,12 @@ impl Threads {
             background::scrub(&store, period, &ended, &damaged);
             Ok(())
         })?;
+        let signer = spawn("signer", fatal.clone(), move || {
+            signer.run();
+            Ok(())
+        })?;
         let background = spawn("background", fatal, move || background.run())?;
-        Ok(Self { sequencer, background })
+        Ok(Self { sequencer, background, signer })
     }
 
     /// Ends the threads in order: what waits is made durable, then the last marks are written.
@@ -322,12 +336,13 @@ impl Threads {
             tokio::task::spawn_blocking(move || hands.into_iter().all(|hand| hand.join().is_ok()));
         let joined = sequencer.await.is_ok_and(|joined| joined);
         signals.ended();
+        app.proofs.end();
         let projector = Arc::clone(&app.projector);
         let background = tokio::task::spawn_blocking(move || {
             projector.stop();
-            self.background.join()
+            self.background.join().is_ok() & self.signer.join().is_ok()
         });
-        let marked = background.await.is_ok_and(|joined| joined.is_ok());
+        let marked = background.await.is_ok_and(|joined| joined);
         if joined && marked { Ended::Told } else { Ended::Panicked("a thread that was ending") }
     }
 }

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::keys::active::ActiveKeys;
 use crate::keys::sealed::SealedKeys;
 use crate::keys::{self, Fingerprint, Keys, KeysError, store};
+use crate::proofs;
 use crate::tail::Live;
 
 /// The directory of the derived store, below the data directory.
@@ -84,8 +85,9 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
     let state = store::open(&data.join(STATE_DIR), STATE_CACHE_BYTES)?;
     let sealed_keys = SealedKeys::open(state.clone())?;
 
-    // Everything that was flushed to the key index was durable before.
-    let marks = [("key index", Index(sealed_keys.mark()))];
+    // Everything that was flushed to the key index, or signed, was durable before.
+    let mut marks = proofs::marks(config);
+    marks.push(("key index", Index(sealed_keys.mark())));
     let mut recovered = Recovered::default();
     let log::Opened { writer, reader, filler, frontier, sealed, recovery, lock } =
         log::open(disk, &options(config), &marks, &mut |record, _| recovered.note(record)).map_err(of_log)?;
