@@ -7,8 +7,8 @@ use super::judge::{self, Failing, Remains};
 use super::window::Window;
 use crate::disk::File;
 use crate::record::{self, NotARecord, RECORD_BYTES_MAX, Record};
-use crate::tree::Hash;
 use crate::segment::{HEADER_BYTES_MAX, Header, SEAL_BYTES_MAX, Seal, SegmentId};
+use crate::tree::Hash;
 use crate::{Index, size};
 
 /// A segment as far as it has been walked.
