@@ -1,5 +1,6 @@
 //! The README's reference tables are those of the code. `GESTA_BLESS=1 cargo test --test readme` writes them anew.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use gesta::config::fields;
@@ -55,9 +56,12 @@ fn limit_table() -> String {
 fn routes() -> String {
     let document = serde_json::to_value(document()).expect("the document is JSON");
     let mut table = "| route | what it does |\n|---|---|\n".to_owned();
-    let paths = document["paths"].as_object().expect("paths");
-    for (path, methods) in paths {
-        for (method, operation) in methods.as_object().expect("methods") {
+    // Sorted here: whether serde_json's maps are depends on which other crate asks it to keep their order.
+    let sorted = |map: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
+        map.as_object().expect("an object").clone().into_iter().collect()
+    };
+    for (path, methods) in sorted(&document["paths"]) {
+        for (method, operation) in sorted(&methods) {
             let summary = operation["summary"].as_str().unwrap_or_default();
             writeln!(table, "| `{} {path}` | {} |", method.to_uppercase(), escaped(summary))
                 .expect("a string takes everything");
