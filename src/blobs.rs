@@ -9,7 +9,7 @@ mod download;
 mod range;
 mod reference;
 mod routes;
-pub mod spill;
+mod spill;
 mod store;
 mod upload;
 
@@ -20,7 +20,8 @@ use std::time::Duration;
 
 pub use bundle::{__path_bundle, BundleQuery, Missing, bundle};
 pub use download::{Blob, Pieces};
-pub use reference::{CheckError, Reference, references};
+pub use gesta_log_format::blob::{Reference, references};
+pub use reference::CheckError;
 pub use routes::{__path_get_blob, __path_put_blob, References, Stored, get_blob, put_blob, router};
 pub use store::{OpenError, Store};
 pub use upload::PutError;

@@ -3,6 +3,7 @@
 //! `FORMAT.md` beside this crate is the specification; this crate is one implementation of it. No async, no clock,
 //! no network: time, randomness and the disk enter through parameters.
 
+pub mod blob;
 pub mod checkpoint;
 pub mod digest;
 pub mod disk;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use axum::body::Bytes;
 use futures::{Stream, StreamExt as _};
 use gesta_log_format::Digest;
+use gesta_log_format::blob::spill::Spill;
 use gesta_log_format::disk::{Disk, File};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::spill::Spill;
 use super::{Store, blocking};
 use crate::limits::BLOB_PIECE_BYTES;
 use crate::problem::{Problem, ReasonCode};

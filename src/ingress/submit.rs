@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gesta_log_format::envelope::{Draft, Expectation, PrepareError, Prepared, View};
 use gesta_log_format::json::{self, canonical};
-use gesta_log_format::{Digest, Index, Kind};
+use gesta_log_format::{Digest, Index, Kind, blob};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
@@ -176,7 +176,7 @@ impl Ingress {
             Err(PrepareError::TooLarge { len }) => {
                 let content = intent.payload.len() + intent.declared_refs.len();
                 let budget = gesta_log_format::record::DATA_BYTES_MAX.saturating_sub(len - content);
-                let spilled = blobs::spill::intent(&intent.payload, &intent.declared_refs, budget)?;
+                let spilled = blob::spill::intent(&intent.payload, &intent.declared_refs, budget)?;
                 for spill in &spilled.spills {
                     let (this, content) = (Arc::clone(self), spill.bytes.to_vec());
                     let put = tokio::task::spawn_blocking(move || this.blobs.put_bytes(&content)).await;
