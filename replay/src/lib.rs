@@ -7,11 +7,14 @@
 //! log keeps to beyond its bytes; a [`Projection`] is a state that records are folded into; [`Fold`] drives several
 //! over a log and insists on every index.
 
+pub mod context;
+pub mod decide;
 pub mod event;
 mod fingerprint;
 mod fold;
 pub mod lifecycle;
 pub mod phase;
+pub mod policy;
 mod projection;
 pub mod projections;
 mod rule;
