@@ -8,6 +8,8 @@ mod context;
 mod deciding;
 #[path = "decisions/log.rs"]
 mod log;
+#[path = "decisions/page.rs"]
+mod page;
 #[path = "decisions/policies.rs"]
 mod policies;
 
