@@ -8,6 +8,7 @@
 mod failure;
 mod follow;
 mod snapshots;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -22,13 +23,13 @@ use bytes::Bytes;
 use gesta_log_format::Index;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::log::Reader;
-use gesta_replay::projections::head::Head;
-use gesta_replay::{Phase, Projection};
+use gesta_replay::Phase;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 pub use failure::Failure;
 pub use snapshots::{Origin, Snapshots};
+pub use state::{Scope, State};
 
 use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_RECORDS_MAX};
 use crate::problem::{Problem, ReasonCode};
@@ -44,13 +45,13 @@ pub struct Projector {
 /// What the thread and those who ask it share.
 struct Shared {
     /// Locked by the thread for one piece of the log at a time, at most [`PROJECTOR_CHUNK_BYTES`].
-    head: Mutex<Head>,
+    state: Mutex<State>,
     failure: OnceLock<Failure>,
 }
 
 impl Shared {
-    fn head(&self) -> MutexGuard<'_, Head> {
-        self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -129,10 +130,15 @@ impl Projector {
     ///
     /// # Errors
     /// Where the system starts no thread.
-    pub fn start<D: Disk>(source: Source<D>, snapshots: Snapshots, pace: Pace) -> io::Result<Self> {
-        let restored = snapshots.restore(source.reader.head());
+    pub fn start<D: Disk>(
+        source: Source<D>,
+        snapshots: Snapshots,
+        scope: Scope,
+        pace: Pace,
+    ) -> io::Result<Self> {
+        let restored = snapshots.restore(scope, source.reader.head());
         let (applied_sender, applied) = watch::channel(restored.applied());
-        let shared = Arc::new(Shared { head: Mutex::new(restored), failure: OnceLock::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(restored), failure: OnceLock::new() });
         let (stop, stopped) = oneshot::channel();
         let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots, pace);
         let thread =
@@ -152,12 +158,17 @@ impl Projector {
         self.applied.clone()
     }
 
+    /// What `look` finds in the projections. They stand still meanwhile, so it should be short.
+    pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.shared.state())
+    }
+
     /// Where a stream stands.
     #[must_use]
     pub fn status(&self, stream_id: &str) -> Status {
-        let head = self.shared.head();
-        let applied = head.applied();
-        match head.stream(stream_id) {
+        let state = self.shared.state();
+        let applied = state.applied();
+        match state.head.stream(stream_id) {
             Some(stream) => Status {
                 applied,
                 phase: stream.phase,

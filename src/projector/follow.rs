@@ -10,7 +10,7 @@ use gesta_log_format::Index;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::log::{Cursor, ReadError};
 use gesta_log_format::record;
-use gesta_replay::{Fold, FoldError, Projection};
+use gesta_replay::{Fold, FoldError};
 use tokio::sync::{oneshot, watch};
 
 use super::{Failure, Pace, Shared, Snapshots, Source};
@@ -121,8 +121,8 @@ impl<D: Disk> Follower<D> {
     fn fold(&mut self, mut records: &[u8]) -> Result<(), Failure> {
         while !records.is_empty() {
             let outcome = {
-                let mut head = self.shared.head();
-                let mut fold = Fold::new(vec![&mut *head]);
+                let mut state = self.shared.state();
+                let mut fold = Fold::new(state.folded());
                 let outcome = fold_some(&mut fold, records, self.pace.chunk_bytes);
                 self.next = fold.next();
                 outcome
@@ -149,11 +149,16 @@ impl<D: Disk> Follower<D> {
 
     /// Writes a snapshot. Where that fails, the next start folds more; it is tried again after as many records.
     fn snapshot(&mut self) {
-        let (snapshot, applied) = {
-            let head = self.shared.head();
-            (head.snapshot(), head.applied())
+        let (snapshots, applied) = {
+            let state = self.shared.state();
+            let snapshots: Vec<_> = state
+                .projections()
+                .iter()
+                .map(|projection| (projection.name(), projection.snapshot()))
+                .collect();
+            (snapshots, state.applied())
         };
-        self.snapshots.write(&snapshot, applied);
+        self.snapshots.write(&snapshots, applied);
         self.snapshot_at = applied;
     }
 }

@@ -9,13 +9,13 @@
 //! All of it is derived: what does not fit the log is deleted and folded again.
 
 use gesta_log_format::{Digest, Index};
-use gesta_replay::projections::head::Head;
 use gesta_replay::{Projection, RestoreError};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::state::{Scope, State};
+
 const TREE: &str = "projections";
-const HEAD: &str = "head";
 
 /// The origin of the log that a snapshot was folded from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,27 +64,40 @@ impl Snapshots {
         Ok(Self { tree: db.open_tree(TREE)?, db: db.clone(), origin })
     }
 
-    /// The state of the newest snapshot, or of no record where none is of use for a log that ends at `head`; such a
-    /// one is deleted and the reason logged.
-    pub(super) fn restore(&self, head: Index) -> Head {
-        match self.read(head) {
-            Ok(Some(restored)) => {
-                info!(index = restored.applied().0, "the projections go on from their snapshot");
-                restored
-            }
-            Ok(None) => Head::default(),
+    /// The state of the newest snapshots, for a log that ends at `head`. Where one is missing, its projection begins
+    /// anew; where it is of no use too: then it is deleted and the reason logged.
+    pub(super) fn restore(&self, scope: Scope, head: Index) -> State {
+        let mut state = State::empty(scope);
+        self.restore_one(&mut state.head, head);
+        if scope == Scope::Decisions {
+            self.restore_one(&mut state.decisions, head);
+            self.restore_one(&mut state.counts, head);
+            self.restore_one(&mut state.executions, head);
+            self.restore_one(&mut state.handlers, head);
+        }
+        let index = state.applied();
+        if index > Index::ZERO {
+            info!(index = index.0, "the projections go on from their snapshot");
+        }
+        state
+    }
+
+    fn restore_one<P: Projection>(&self, projection: &mut P, head: Index) {
+        let name = projection.name();
+        match self.read(name, head) {
+            Ok(Some(restored)) => *projection = restored,
+            Ok(None) => {}
             Err(why) => {
-                warn!(%why, "the snapshot of the projections is of no use: the log is folded from index 0");
-                if let Err(cause) = self.tree.remove(HEAD) {
+                warn!(%why, projection = name, "the snapshot is of no use: the log is folded from index 0");
+                if let Err(cause) = self.tree.remove(name) {
                     warn!(%cause, "the snapshot cannot be deleted");
                 }
-                Head::default()
             }
         }
     }
 
-    fn read(&self, head: Index) -> Result<Option<Head>, Unusable> {
-        let Some(stored) = self.tree.get(HEAD)? else { return Ok(None) };
+    fn read<P: Projection>(&self, name: &str, head: Index) -> Result<Option<P>, Unusable> {
+        let Some(stored) = self.tree.get(name)? else { return Ok(None) };
         let end = stored.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Label)?;
         let (label, snapshot) =
             (stored.get(..end).unwrap_or_default(), stored.get(end + 1..).unwrap_or_default());
@@ -95,7 +108,7 @@ impl Snapshots {
         if Digest::parse(&label.digest) != Some(Digest::of(snapshot)) {
             return Err(Unusable::Digest);
         }
-        let restored = Head::restore(snapshot)?;
+        let restored = P::restore(snapshot)?;
         let index = restored.applied();
         if index.0 != label.index {
             return Err(Unusable::Label);
@@ -106,15 +119,19 @@ impl Snapshots {
         Ok(Some(restored))
     }
 
-    /// Puts a snapshot of the state below `applied` in place of the one before, durably. A failure is logged: the
-    /// snapshot is a saving and nothing else.
-    pub(super) fn write(&self, snapshot: &[u8], applied: Index) {
-        let label =
-            Label { digest: Digest::of(snapshot).to_string(), index: applied.0, origin: self.origin.clone() };
-        let mut value = serde_json::to_vec(&label).expect("a label is made of texts and a number");
-        value.push(b'\n');
-        value.extend_from_slice(snapshot);
-        let written = self.tree.insert(HEAD, value).and_then(|_| self.db.flush());
+    /// Puts snapshots of the state below `applied`, each with its projection's name, in place of those before, durably.
+    /// A failure is logged: snapshots are a saving and nothing else.
+    pub(super) fn write(&self, snapshots: &[(&'static str, Vec<u8>)], applied: Index) {
+        let mut batch = sled::Batch::default();
+        for (name, snapshot) in snapshots {
+            let digest = Digest::of(snapshot).to_string();
+            let label = Label { digest, index: applied.0, origin: self.origin.clone() };
+            let mut value = serde_json::to_vec(&label).expect("a label is made of texts and a number");
+            value.push(b'\n');
+            value.extend_from_slice(snapshot);
+            batch.insert(*name, value);
+        }
+        let written = self.tree.apply_batch(batch).and_then(|()| self.db.flush().map(drop));
         if let Err(cause) = written {
             warn!(%cause, index = applied.0, "a snapshot of the projections cannot be written");
         }

@@ -89,7 +89,7 @@ impl World {
                     .map(|(_, bytes)| bytes)
             }),
         };
-        Projector::start(source, snapshots, self.pace).unwrap()
+        Projector::start(source, snapshots, Scope::Head, self.pace).unwrap()
     }
 
     fn tree(&self) -> sled::Tree {

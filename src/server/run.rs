@@ -234,8 +234,8 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
             Some(group.slice(range.start, range.end.min(group.end())))
         }),
     };
-    let projector =
-        Projector::start(source, snapshots, projector::Pace::default()).map_err(ServeError::Thread)?;
+    let projector = Projector::start(source, snapshots, projector::Scope::Head, projector::Pace::default())
+        .map_err(ServeError::Thread)?;
     let signals = Arc::new(Signals::default());
     let background = Background {
         store: Arc::clone(&store),

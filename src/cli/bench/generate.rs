@@ -111,7 +111,11 @@ fn project(store: &Arc<Store>, state: &sled::Db) -> Result<(watch::Sender<Index>
         .map_err(|error| Failure::new(Exit::Failed, error))?;
     let (head, told) = watch::channel(Index::ZERO);
     let source = projector::Source { reader: store.reader.clone(), head: told, recent: Box::new(|_| None) };
-    Ok((head, Projector::start(source, snapshots, projector::Pace::default()).map_err(failed)?))
+    Ok((
+        head,
+        Projector::start(source, snapshots, projector::Scope::Head, projector::Pace::default())
+            .map_err(failed)?,
+    ))
 }
 
 /// Waits for the projector's last snapshot.
