@@ -111,6 +111,9 @@ bounds! {
     /// Longest wait of a request for `min_index`, in milliseconds; then it is 503 `INDEX_NOT_APPLIED`.
     APPLIED_WAIT_MS: u64 = 2000;
 
+    /// Most intents that await their decision; one more is 503 `DECIDER_LAGGING`.
+    DECIDER_LAG_INTENTS_MAX: usize = 1_000_000;
+
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Piece of a blob that is held in memory, read, written and hashed at once, in bytes.

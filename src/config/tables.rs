@@ -171,6 +171,19 @@ tables! {
         ticket_reconnect_seconds_max: u64, range(Unit::Seconds, 1, 86_400),
             Fallback::Integer(limits::TICKET_RECONNECT_SECONDS_MAX);
     }
+    /// By what intents are decided.
+    decider: Decider {
+        /// Whether intents are decided. Without, no policy is activated and nothing follows an intent: a plain log.
+        enabled: bool, Kind::Switch, Fallback::Switch(true);
+        /// Directory of the policy bundle that each start activates unless it is active; empty means that a log without
+        /// a policy gets the one that comes with the server.
+        policy: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// File of the context's configuration that each start activates unless it is active; empty means that a log
+        /// without one gets the default.
+        context: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// Most intents that await their decision before new ones are refused.
+        lag_intents_max: usize, range(Unit::Count, 1, 1_000_000_000), number(limits::DECIDER_LAG_INTENTS_MAX);
+    }
     /// How the log signs what it holds.
     checkpoint: Checkpoint {
         /// Time between two checkpoints of a log that grows.
