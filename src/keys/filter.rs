@@ -100,7 +100,7 @@ mod tests {
         let bytes = built(&keys(0..1000)).to_bytes();
         assert_eq!(
             blake3::hash(&bytes).to_hex().as_str(),
-            "0f5d401dc6b788d4cc7846971bfc9916119fa0f7337da60a6683b1b0e0eda7d4"
+            "863f74bf72ca5e646cf4a35fd65019f2a3901f5fd0ec4c6bc95ad3753b682d6c"
         );
     }
 }

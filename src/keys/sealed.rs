@@ -16,7 +16,7 @@ use super::page::{self, Page, Pair};
 use super::{Fingerprint, KeysError, SealedSegment};
 
 /// Version of everything stored here. Another one drops the trees, and the segments are indexed again.
-const FORMAT: &[u8] = b"gesta keys 1";
+const FORMAT: &[u8] = b"gesta keys 2";
 const PIECE_BYTES: usize = 16 * 1024;
 
 /// Postings of sealed segments. Look-ups may read the disk.
