@@ -14,12 +14,13 @@ mod check;
 mod embedded;
 mod evaluate;
 mod fault;
+pub mod files;
 mod request;
 
 pub use bundle::{
     Bundle, CASES_FILE, ENTITIES_FILE, Files, NAME_FILE, POLICIES_DIR, PolicyRule, SCHEMA_FILE, digest,
 };
-pub use cases::{CaseFailure, Report, test};
+pub use cases::{CaseFailure, CaseReport, Report, test};
 pub use check::{Checked, check};
 pub use embedded::default_files;
 pub use evaluate::{ENGINE_NAME, Outcome, engine_version};

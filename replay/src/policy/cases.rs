@@ -14,10 +14,24 @@ use crate::event::Verdict;
 /// What became of a bundle's cases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How many there are.
-    pub cases: usize,
-    /// Those that came out otherwise than expected.
-    pub failures: Vec<CaseFailure>,
+    /// All of them, in the file's order.
+    pub cases: Vec<CaseReport>,
+}
+
+/// What became of one case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseReport {
+    /// Its name.
+    pub name: String,
+    /// How it came out, where that is otherwise than expected.
+    pub failure: Option<CaseFailure>,
+}
+
+impl Report {
+    /// The cases that came out otherwise than expected.
+    pub fn failures(&self) -> impl Iterator<Item = &CaseFailure> {
+        self.cases.iter().filter_map(|case| case.failure.as_ref())
+    }
 }
 
 /// A case that came out otherwise than expected.
@@ -58,8 +72,9 @@ pub fn test(files: &Files) -> Result<Report, Vec<Fault>> {
     let missing = "is missing: write {\"cases\": []} and a case for each rule";
     let text = files.get(CASES_FILE).ok_or_else(|| vec![Fault::file(CASES_FILE, missing)])?;
     let cases = read(text).map_err(|error| vec![Fault::json(CASES_FILE, text, &error)])?;
-    let failures = cases.iter().filter_map(|case| case.run(&bundle)).collect();
-    Ok(Report { cases: cases.len(), failures })
+    let report =
+        |case: &Case<'_>| CaseReport { name: case.name.clone().into_owned(), failure: case.run(&bundle) };
+    Ok(Report { cases: cases.iter().map(report).collect() })
 }
 
 /// One case, what it leaves out filled in.
