@@ -123,6 +123,7 @@ pub async fn post_intent(State(app): State<App>, request: Request) -> Result<Res
     let exchange = extensions.remove::<Exchange>().ok_or_else(|| Problem::new(ReasonCode::Internal))?;
     demand_json(&headers)?;
     app.demand_running()?;
+    app.demand_decided()?;
     let place = app.ingress.reserve()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
     let intent = request::parse(&body)?;

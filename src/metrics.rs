@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gesta_log_format::log::Batch;
+use gesta_replay::event::Verdict;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -53,6 +54,49 @@ pub struct LogMetrics {
     pub damaged_segments: Gauge,
     /// Records that the newest checkpoint covers.
     pub checkpoint_size: Gauge,
+}
+
+/// The decider's figures.
+#[derive(Clone)]
+pub struct DeciderMetrics {
+    /// INTENTs that await their DECISION.
+    pub lag: Gauge,
+    /// From an INTENT's record to its DECISION's, without the sequencer.
+    pub decide_seconds: Seconds,
+    /// 1 where the decider has ended by a bug.
+    pub stopped: Gauge,
+    allowed: Counter,
+    denied: Counter,
+}
+
+impl DeciderMetrics {
+    /// The handles, registered with the process's recorder.
+    pub fn new() -> Self {
+        describe_gauge!("decider_lag", "Intents that await their decision");
+        describe_histogram!("decide_seconds", "Time of one decision, without making it durable");
+        describe_gauge!("decider_stopped", "1 where the decider has stopped by a bug");
+        describe_counter!("decisions_total", "Decisions made durable, by result");
+        Self {
+            lag: gauge!("decider_lag"),
+            decide_seconds: Seconds(histogram!("decide_seconds")),
+            stopped: gauge!("decider_stopped"),
+            allowed: counter!("decisions_total", "result" => "ALLOW"),
+            denied: counter!("decisions_total", "result" => "DENY"),
+        }
+    }
+
+    pub fn decided(&self, result: Verdict) {
+        match result {
+            Verdict::Allow => self.allowed.increment(1),
+            Verdict::Deny => self.denied.increment(1),
+        }
+    }
+}
+
+impl Default for DeciderMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Starts collecting for the process.

@@ -15,6 +15,7 @@ mod tests;
 
 use std::io;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -47,6 +48,8 @@ struct Shared {
     /// Locked by the thread for one piece of the log at a time, at most [`PROJECTOR_CHUNK_BYTES`].
     state: Mutex<State>,
     failure: OnceLock<Failure>,
+    /// INTENTs without a DECISION, as far as is folded.
+    undecided: AtomicUsize,
 }
 
 impl Shared {
@@ -138,7 +141,8 @@ impl Projector {
     ) -> io::Result<Self> {
         let restored = snapshots.restore(scope, source.reader.head());
         let (applied_sender, applied) = watch::channel(restored.applied());
-        let shared = Arc::new(Shared { state: Mutex::new(restored), failure: OnceLock::new() });
+        let undecided = AtomicUsize::new(restored.decisions.lag());
+        let shared = Arc::new(Shared { state: Mutex::new(restored), failure: OnceLock::new(), undecided });
         let (stop, stopped) = oneshot::channel();
         let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots, pace);
         let thread =
@@ -156,6 +160,12 @@ impl Projector {
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Index> {
         self.applied.clone()
+    }
+
+    /// How many INTENTs await their DECISION, as far as is folded. Costs no lock.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.shared.undecided.load(Ordering::Relaxed)
     }
 
     /// What `look` finds in the projections. They stand still meanwhile, so it should be short.

@@ -103,6 +103,12 @@ pub struct RecordBytes {
     len: usize,
 }
 
+impl AsRef<[u8]> for RecordBytes {
+    fn as_ref(&self) -> &[u8] {
+        self.data()
+    }
+}
+
 impl RecordBytes {
     /// A copy of a record.
     pub fn of(record: &Record<'_>) -> Self {

@@ -8,12 +8,17 @@ use gesta_log_format::{Digest, Index, Kind, blob};
 use tokio::sync::oneshot;
 use ulid::Ulid;
 
+use gesta_replay::context::refs::{self, DeclaredRef};
+use gesta_replay::context::{ContextError, EmptyRefsPolicy, RefCode, RefFault, Scope, Settings, check};
+
 use super::request::{INTERFACE_VERSION, Intent};
 use super::{Submitted, parents};
 use crate::auth::Principal;
 use crate::blobs;
+use crate::decider::ActiveSettings;
 use crate::exchange::Exchange;
 use crate::keys::Fingerprint;
+use crate::prefix::{LogPrefix, PrefixError};
 use crate::problem::{Problem, ReasonCode};
 use crate::sequencer::{Append, Outcome, Place, Places, Queue};
 use crate::store::{KeyParts, LookupError, Store, blocking, unreadable};
@@ -27,6 +32,8 @@ pub struct Ingress {
     pub blobs: Arc<blobs::Store>,
     pub queue: Arc<Queue>,
     pub places: Arc<Places>,
+    /// What references are checked by.
+    pub settings: ActiveSettings,
 }
 
 /// A request with what is derived from it once.
@@ -72,6 +79,7 @@ impl Ingress {
             return self.repeated(&request).await;
         }
         self.check_parent(intent).await?;
+        self.check_refs(intent).await?;
         self.check_blobs(intent).await?;
         let prepared = self.prepare(&request, principal, exchange).await?;
         let keys = keys(&request, &prepared);
@@ -148,6 +156,34 @@ impl Ingress {
         blocking(move || parents::check(&this.store, &stream, &thread, &turn, &parent)).await?
     }
 
+    /// Every reference has to name an event of the thread, below what is acknowledged now. The decider resolves them
+    /// again, from the records before the intent.
+    async fn check_refs(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
+        let config = self.settings.get();
+        let nothing_to_check = config.settings().empty_refs_policy != EmptyRefsPolicy::Deny;
+        if intent.declared_refs == b"[]" && nothing_to_check {
+            return Ok(());
+        }
+        let this = Arc::clone(self);
+        let declared = intent.declared_refs.clone();
+        let (stream, thread) = (intent.stream_id.clone().into_owned(), intent.thread_id.clone().into_owned());
+        let checked = tokio::task::spawn_blocking(move || {
+            let refs = refs::read(&declared).map_err(|_| Problem::new(ReasonCode::Internal))?;
+            let below = this.store.live.published();
+            let prefix = LogPrefix { store: &this.store, blobs: &this.blobs, below };
+            let scope = Scope { stream_id: &stream, thread_id: &thread, surface: SURFACE };
+            match check(&prefix, &scope, &refs, config.settings()) {
+                Ok(checked) => checked.map_err(|fault| refused_refs(&fault, &refs, config.settings())),
+                Err(ContextError::Prefix(PrefixError::Lookup(error))) => Err(unreadable(&error)),
+                Err(error) => {
+                    tracing::error!(%error, "references cannot be checked");
+                    Err(Problem::new(ReasonCode::Internal))
+                }
+            }
+        });
+        checked.await.unwrap_or_else(|_panicked| Err(Problem::new(ReasonCode::Internal)))
+    }
+
     /// Content that the client refers to has to be there.
     async fn check_blobs(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
         if memchr::memmem::find(&intent.payload, b"\"$blob\"").is_none() {
@@ -189,6 +225,27 @@ impl Ingress {
             Err(PrepareError::Payload) => Err(Problem::new(ReasonCode::Internal)),
         }
     }
+}
+
+/// The seed's errors, each with the pointer of what is refused.
+fn refused_refs(fault: &RefFault, refs: &[DeclaredRef<'_>], settings: &Settings) -> Problem {
+    let named = fault.place.and_then(|place| refs.get(place)).map_or("", |found| &*found.ref_id);
+    let (code, detail) = match fault.code {
+        RefCode::RefNotFound => {
+            (ReasonCode::RefNotFound, format!("No event of the stream is named {named:?}."))
+        }
+        RefCode::CrossThreadRef => {
+            (ReasonCode::CrossThreadRef, format!("The event {named:?} belongs to another thread."))
+        }
+        RefCode::MaxRefsExceeded => {
+            let max = settings.max_refs;
+            (ReasonCode::MaxRefsExceeded, format!("At most {max} references are allowed."))
+        }
+        RefCode::EmptyRefsDenied => {
+            (ReasonCode::EmptyRefsDenied, "The configuration demands at least one reference.".to_owned())
+        }
+    };
+    Problem::new(code).detail(detail).pointer(fault.pointer("/payload/declared_refs"))
 }
 
 /// What an intent's payload holds besides the client's content.

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::executor::block_on;
 use futures::future::{Either, select};
@@ -125,6 +126,7 @@ impl<D: Disk> Follower<D> {
                 let mut fold = Fold::new(state.folded());
                 let outcome = fold_some(&mut fold, records, self.pace.chunk_bytes);
                 self.next = fold.next();
+                self.shared.undecided.store(state.decisions.lag(), Ordering::Relaxed);
                 outcome
             };
             self.applied.send_replace(self.next);

@@ -86,7 +86,7 @@ pub async fn status(
         head: head.0,
         watermark: head.0,
         applied: found.applied.0,
-        decider_lag: None,
+        decider_lag: app.config.decider.enabled.then(|| app.projector.undecided() as u64),
         generation: app.store.generation,
         origin: app.store.origin.clone(),
     };

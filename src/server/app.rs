@@ -59,6 +59,16 @@ impl App {
         if self.draining.load(Ordering::Acquire) { Err(Problem::new(ReasonCode::Draining)) } else { Ok(()) }
     }
 
+    /// # Errors
+    /// `DECIDER_LAGGING` where more intents await their decision than may.
+    pub fn demand_decided(&self) -> Result<(), Problem> {
+        let most = self.config.decider.lag_intents_max;
+        if self.config.decider.enabled && self.projector.undecided() >= most {
+            return Err(Problem::new(ReasonCode::DeciderLagging));
+        }
+        Ok(())
+    }
+
     /// The longest time for a request's body to arrive.
     pub fn body_patience(&self) -> Duration {
         Duration::from_secs(self.config.limits.body_read_seconds_max)

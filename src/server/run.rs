@@ -28,10 +28,11 @@ use super::router;
 use crate::auth::Auth;
 use crate::blobs;
 use crate::config::Config;
+use crate::decider::{self, ActiveSettings, Decider};
 use crate::exchange::ExchangeLayer;
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
-use crate::metrics::LogMetrics;
+use crate::metrics::{DeciderMetrics, LogMetrics};
 use crate::projector::{self, Projector};
 use crate::proofs;
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
@@ -222,6 +223,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         blobs: Arc::clone(&blobs),
         queue: Arc::new(Queue::default()),
         places: Places::new(config.log.queue_records_max),
+        settings: ActiveSettings::default(),
     });
     let snapshots = projector::Snapshots::open(&state, projector::Origin(store.origin.clone()))
         .map_err(ServeError::Snapshots)?;
@@ -234,8 +236,12 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
             Some(group.slice(range.start, range.end.min(group.end())))
         }),
     };
-    let projector = Projector::start(source, snapshots, projector::Scope::Head, projector::Pace::default())
-        .map_err(ServeError::Thread)?;
+    let scope = match config.decider.enabled {
+        true => projector::Scope::Decisions,
+        false => projector::Scope::Head,
+    };
+    let projector =
+        Projector::start(source, snapshots, scope, projector::Pace::default()).map_err(ServeError::Thread)?;
     let signals = Arc::new(Signals::default());
     let background = Background {
         store: Arc::clone(&store),
@@ -265,6 +271,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
 /// The threads of a running server.
 struct Threads {
     sequencer: Vec<JoinHandle<()>>,
+    decider: Option<Decider>,
     background: JoinHandle<()>,
     signer: JoinHandle<()>,
 }
@@ -325,11 +332,17 @@ impl Threads {
             Ok(())
         })?;
         let background = spawn("background", fatal, move || background.run())?;
-        Ok(Self { sequencer, background, signer })
+        let decider = app.config.decider.enabled.then(|| Decider::start(decider_parts(app)));
+        let decider = decider.transpose().map_err(ServeError::Thread)?;
+        Ok(Self { sequencer, decider, background, signer })
     }
 
     /// Ends the threads in order: what waits is made durable, then the last marks are written.
     async fn end(self, app: &App, signals: &Signals) -> Ended {
+        if let Some(decider) = self.decider {
+            // Its DECISIONs on their way become durable; what it did not get to, the next start decides.
+            let _ = tokio::task::spawn_blocking(move || decider.stop()).await;
+        }
         app.ingress.queue.close();
         let hands = self.sequencer;
         let sequencer =
@@ -344,6 +357,17 @@ impl Threads {
         });
         let marked = background.await.is_ok_and(|joined| joined);
         if joined && marked { Ended::Told } else { Ended::Panicked("a thread that was ending") }
+    }
+}
+
+fn decider_parts(app: &App) -> decider::Parts {
+    decider::Parts {
+        store: Arc::clone(&app.store),
+        blobs: Arc::clone(&app.blobs),
+        queue: Arc::clone(&app.ingress.queue),
+        projector: Arc::clone(&app.projector),
+        settings: app.ingress.settings.clone(),
+        metrics: DeciderMetrics::new(),
     }
 }
 
