@@ -63,7 +63,9 @@ class Gesta(Target):
         self.binary = install.gesta(self.binary)
 
     def command(self):
-        return [self.binary, "serve", "--data", self.data, "--listen", self.address]
+        # The others order records and decide nothing.
+        plain = ["--set", "decider.enabled=false"]
+        return [self.binary, "serve", "--data", self.data, "--listen", self.address, *plain]
 
     def ready(self):
         return http("GET", f"{self.url}/readyz")[0] == 200
