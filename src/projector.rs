@@ -21,9 +21,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gesta_log_format::Index;
 use gesta_log_format::disk::Disk;
 use gesta_log_format::log::Reader;
+use gesta_log_format::{Digest, Index};
 use gesta_replay::Phase;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -39,6 +39,7 @@ use follow::Follower;
 /// The live projections and the thread that folds them.
 pub struct Projector {
     shared: Arc<Shared>,
+    snapshots: Snapshots,
     applied: watch::Receiver<Index>,
     running: Mutex<Option<Running>>,
 }
@@ -144,10 +145,10 @@ impl Projector {
         let undecided = AtomicUsize::new(restored.decisions.lag());
         let shared = Arc::new(Shared { state: Mutex::new(restored), failure: OnceLock::new(), undecided });
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots, pace);
+        let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots.clone(), pace);
         let thread =
             thread::Builder::new().name("projector".to_owned()).spawn(move || follower.run(stopped))?;
-        Ok(Self { shared, applied, running: Mutex::new(Some(Running { stop, thread })) })
+        Ok(Self { shared, snapshots, applied, running: Mutex::new(Some(Running { stop, thread })) })
     }
 
     /// The first index that is not applied.
@@ -166,6 +167,25 @@ impl Projector {
     #[must_use]
     pub fn undecided(&self) -> usize {
         self.shared.undecided.load(Ordering::Relaxed)
+    }
+
+    /// The digests of all projections over the records below `at`: those that are applied now, where it is none, else
+    /// those of the stored snapshot; none where neither has this index. Blocks, for it writes the states down.
+    #[must_use]
+    pub fn digests(&self, at: Option<Index>) -> Option<(Index, Vec<(String, Digest)>)> {
+        let now = self.look(|state| {
+            let applied = state.applied();
+            let together = state.projections().iter().all(|projection| projection.applied() == applied);
+            if !together || at.is_some_and(|at| at != applied) {
+                return None;
+            }
+            let digests = state.projections().into_iter();
+            Some((
+                applied,
+                digests.map(|projection| (projection.name().to_owned(), projection.digest())).collect(),
+            ))
+        });
+        now.or_else(|| self.snapshots.stored().filter(|(index, _)| at == Some(*index)))
     }
 
     /// What `look` finds in the projections. They stand still meanwhile, so it should be short.

@@ -2,6 +2,7 @@
 
 mod collect;
 mod operations;
+mod snapshot;
 mod thread;
 
 use axum::body::Body;
@@ -19,6 +20,7 @@ pub use operations::{
     __path_healthz, __path_metrics, __path_openapi, __path_readyz, __path_status, Status, StatusQuery,
     healthz, metrics, openapi, readyz, status,
 };
+pub use snapshot::{__path_snapshot, Snapshot, SnapshotQuery, snapshot};
 pub use thread::{__path_timeline, ThreadTimeline, TimelineQuery, TimelineTurn, timeline};
 
 use self::collect::Page;

@@ -39,6 +39,7 @@ const ROUTES: &[&str] = &[
     "GET /proof/consistency",
     "GET /proof/inclusion",
     "GET /readyz",
+    "GET /snapshot",
     "GET /status",
     "GET /tail",
     "POST /tail/ticket",

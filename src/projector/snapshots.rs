@@ -23,6 +23,7 @@ const TREE: &str = "projections";
 pub struct Origin(pub String);
 
 /// The stored snapshots of one log.
+#[derive(Clone)]
 pub struct Snapshots {
     db: sled::Db,
     tree: sled::Tree,
@@ -117,6 +118,22 @@ impl Snapshots {
             return Err(Unusable::Ahead { index, head });
         }
         Ok(Some(restored))
+    }
+
+    /// The index of the stored snapshots and their digests by name; none where there are none, or not of one index.
+    pub(super) fn stored(&self) -> Option<(Index, Vec<(String, Digest)>)> {
+        let mut found: Option<(Index, Vec<_>)> = None;
+        for entry in self.tree.iter() {
+            let (name, value) = entry.ok()?;
+            let label = value.split(|byte| *byte == b'\n').next()?;
+            let label: Label = serde_json::from_slice(label).ok()?;
+            let (index, digests) = found.get_or_insert_with(|| (Index(label.index), Vec::new()));
+            if label.origin != self.origin || label.index != index.0 {
+                return None;
+            }
+            digests.push((String::from_utf8(name.to_vec()).ok()?, Digest::parse(&label.digest)?));
+        }
+        found
     }
 
     /// Puts snapshots of the state below `applied`, each with its projection's name, in place of those before, durably.

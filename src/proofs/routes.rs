@@ -5,6 +5,7 @@ mod keys;
 mod tiles;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -13,7 +14,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use gesta_log_format::Index;
 use gesta_log_format::tree::file::TreeError;
-use gesta_log_format::tree::{Growth, Position};
+use gesta_log_format::tree::{Growth, Hash, Position};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,6 +26,9 @@ use crate::problem::{Problem, ProblemBody, Query, ReasonCode};
 use crate::server::App;
 
 pub use self::answer::{ConsistencyProof, InclusionProof, decode_hash, encode_hash};
+
+/// Time between two looks whether the tree has come far enough.
+const ROOT_AGAIN: Duration = Duration::from_millis(5);
 
 /// The routes of this room.
 pub(crate) fn router() -> OpenApiRouter<App> {
@@ -208,6 +212,26 @@ async fn read<T: Send + 'static>(
 }
 
 impl Proofs {
+    /// The root of the tree over the first `size` records; waits up to `patience` until the tree is so far.
+    ///
+    /// # Errors
+    /// `PROOF_NOT_READY`; what [`Proofs::problem`] makes of an unreadable tree.
+    pub(crate) async fn root(&self, size: u64, patience: Duration) -> Result<Hash, Problem> {
+        let end = tokio::time::Instant::now() + patience;
+        loop {
+            let tree = self.demand_tree()?.clone();
+            let found = tokio::task::spawn_blocking(move || tree.root(size)).await;
+            match found.map_err(|_panicked| Problem::new(ReasonCode::Internal))? {
+                Err(TreeError::Beyond { .. }) if tokio::time::Instant::now() < end => {
+                    // The signer brings the tree up to the log; asked, it does so at once.
+                    self.sealed();
+                    tokio::time::sleep(ROOT_AGAIN).await;
+                }
+                found => return found.map_err(|error| self.problem(&error)),
+            }
+        }
+    }
+
     fn demand_checkpoint(&self) -> Result<Arc<Signed>, Problem> {
         self.newest().ok_or_else(|| match self.standing() {
             Standing::Refused { is_final: true, .. } => Problem::new(ReasonCode::CheckpointRefused),

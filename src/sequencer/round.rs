@@ -49,7 +49,6 @@ impl Round {
         self.batch.restart(next);
         self.keys.clear();
         self.key_ends.clear();
-        self.held.clear();
     }
 
     pub(super) fn push(

@@ -163,6 +163,8 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
             absorber.absorb(&round.batch);
         }
         drop(absorber);
+        // At once: this hand may be idle for long.
+        round.held.clear();
         self.metrics.append_seconds.record(started.elapsed());
         Ok(keeps_plan.is_some())
     }

@@ -41,6 +41,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(reads::events_by_digest))
         .routes(routes!(reads::timeline))
         .routes(routes!(reads::status))
+        .routes(routes!(reads::snapshot))
         .routes(routes!(reads::healthz))
         .routes(routes!(reads::readyz))
         .routes(routes!(reads::metrics))

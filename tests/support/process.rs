@@ -43,11 +43,15 @@ pub fn serve(data: &Path, settings: &[&str]) -> Command {
     command
 }
 
+/// A log that nobody decides: each record is one that the test appended. Settings of a test that is about decisions win.
+pub const PLAIN: &str = "decider.enabled=false";
+
 /// The arguments of [`serve`], for whoever starts it through another program.
 pub fn serve_arguments(data: &Path, settings: &[&str]) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
     arguments.extend(["--data".to_owned(), data.to_str().unwrap().to_owned()]);
-    for setting in settings {
+    let plain = (!settings.iter().any(|setting| setting.starts_with("decider."))).then_some(PLAIN);
+    for setting in plain.iter().chain(settings) {
         arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
     }
     arguments
@@ -65,6 +69,7 @@ impl Server {
     pub fn start_at(data: &Path, address: SocketAddr) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--listen", &address.to_string(), "--data", data.to_str().unwrap()]);
+        command.args(["--set", PLAIN]);
         Self::spawn(command).unwrap_or_else(|ended| panic!("it did not start: {ended:?}"))
     }
 
