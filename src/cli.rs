@@ -3,10 +3,12 @@
 //! A command is one file with a `run` that takes its arguments, and one line in the list below. Standard output is
 //! data; standard error is talk; failures are printed here and nowhere else.
 
+mod activation;
 pub mod args;
 pub mod bench;
 pub mod checkpoint;
 pub mod config;
+pub mod context;
 pub mod demo;
 pub mod dump;
 mod failure;
@@ -14,6 +16,7 @@ pub mod inspect;
 pub mod keys;
 pub mod logging;
 pub mod output;
+pub mod policy;
 pub mod prove;
 mod remote;
 pub mod salvage;
@@ -81,6 +84,10 @@ commands! {
     Checkpoint(args::Checkpoint) => checkpoint::run;
     /// Make, change or show the keys that sign a log's checkpoints
     Keys(args::Keys) => keys::run;
+    /// Check, test and activate the policies that decide intents
+    Policy(args::Policy) => policy::run;
+    /// Check and activate the configuration by which contexts are made
+    Context(args::Context) => context::run;
     /// Make access tokens
     Token(args::Token) => token::run;
     /// See in ten seconds what a log server does: post, tail, kill, restart, resume

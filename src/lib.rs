@@ -2,6 +2,7 @@
 //!
 //! Data flows ingress -> sequencer -> projector -> tail; `ARCHITECTURE.md` is the tour.
 
+pub mod activation;
 pub mod auth;
 pub mod blobs;
 pub mod cli;

@@ -111,6 +111,10 @@ bounds! {
     /// Longest wait of a request for `min_index`, in milliseconds; then it is 503 `INDEX_NOT_APPLIED`.
     APPLIED_WAIT_MS: u64 = 2000;
 
+    /// Largest policy bundle, paths and files together, in bytes; a larger one is refused before it is read.
+    POLICY_BYTES_MAX: usize = MIB;
+    /// Most faults of a policy bundle that one answer names.
+    POLICY_FAULTS_MAX: usize = 100;
     /// Most intents that await their decision; one more is 503 `DECIDER_LAGGING`.
     DECIDER_LAG_INTENTS_MAX: usize = 1_000_000;
 

@@ -68,6 +68,13 @@ pub struct ProblemBody<'a> {
     extra: &'a Map<String, Value>,
 }
 
+impl ProblemBody<'_> {
+    /// What is wrong with this very request.
+    pub const fn detail(&self) -> &str {
+        self.detail
+    }
+}
+
 impl From<ReasonCode> for Problem {
     fn from(code: ReasonCode) -> Self {
         let status = code.status();

@@ -7,11 +7,11 @@ use std::ops::Range;
 use axum::body::Bytes;
 use futures::{Stream, stream};
 use gesta_log_format::Digest;
-use gesta_log_format::disk::File;
+use gesta_log_format::disk::{Disk, File};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::blocking;
+use super::{Store, blocking};
 use crate::limits::BLOB_PIECE_BYTES;
 
 /// A blob that is open for reading.
@@ -42,6 +42,24 @@ impl<F: File> Blob<F> {
     pub fn pieces(self, range: Range<u64>) -> Pieces<F> {
         let hasher = (range == (0..self.len)).then(Sha256::new);
         Pieces { blob: self, rest: range, hasher }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// All bytes of a blob, whose digest holds; none where it is not here. For what a record would hold if it fitted,
+    /// not for clients' blobs of any size. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `InvalidData` where the bytes are not those of the digest; what the disk says.
+    pub fn whole(&self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
+        let Some(blob) = self.blob(digest)? else { return Ok(None) };
+        let len = blob.len();
+        let mut bytes = Vec::new();
+        let mut pieces = blob.pieces(0..len);
+        while let Some(piece) = pieces.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Some(bytes))
     }
 }
 

@@ -172,7 +172,7 @@ fn find(
 }
 
 /// The disk does not give a file back.
-pub(super) fn unreadable(cause: std::io::Error) -> Problem {
+pub(crate) fn unreadable(cause: std::io::Error) -> Problem {
     tracing::error!(%cause, "cannot open a blob's file");
     Problem::new(ReasonCode::Internal).detail("The disk failed.")
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod offline;
+mod policy;
 mod proofs;
 mod settings;
 
@@ -12,6 +13,10 @@ pub use client::{
     SubmitSource, Tail, TailForm, Target,
 };
 pub use offline::{Dump, Inspect, Salvage};
+pub use policy::{
+    Context, ContextActivate, ContextCheck, ContextCommand, Policy, PolicyActivate, PolicyCheck,
+    PolicyCommand, PolicyTest, Show,
+};
 pub use proofs::{Checkpoint, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
 pub use settings::Settings;
 
@@ -112,6 +117,13 @@ mod tests {
         check::<Keys>("new --origin o --to f").unwrap();
         check::<Keys>("rotate --url http://x").unwrap();
         check::<Keys>("show f").unwrap();
+        check::<Policy>("check d --json").unwrap();
+        check::<Policy>("test d --json").unwrap();
+        check::<Policy>("activate d --url http://x --json").unwrap();
+        check::<Policy>("show --url http://x").unwrap();
+        check::<Context>("check f").unwrap();
+        check::<Context>("activate f --url http://x").unwrap();
+        check::<Context>("show --json").unwrap();
         check::<Demo>("").unwrap();
     }
 

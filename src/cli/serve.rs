@@ -7,7 +7,9 @@ use gesta_log_format::log::OpenError;
 use tracing::info;
 
 use super::{Exit, Failure, args, logging};
+use crate::activation::StartError;
 use crate::auth::{Auth, TicketBounds};
+use crate::problem::ReasonCode;
 use crate::server::{Ended, ServeError, serve};
 use crate::store::StoreError;
 
@@ -79,6 +81,13 @@ impl From<ServeError> for Failure {
                     "state.sled is derived: with the server stopped it may be deleted, and is made again from the log",
                 ),
             ),
+            ServeError::Wanted(_) => (
+                Exit::Usage,
+                Some(
+                    "nothing was opened; `gesta policy check DIR` and `gesta context check FILE` say what is wrong",
+                ),
+            ),
+            ServeError::Activation(StartError { problem, .. }) => of_activation(problem.code()),
             ServeError::Listen { .. } => {
                 (Exit::Failed, Some("choose another address with --listen; port 0 takes a free one"))
             }
@@ -96,6 +105,18 @@ impl From<ServeError> for Failure {
 
 const DAMAGED_HINT: &str = "nothing was changed; `gesta dump` reads up to the damage, `gesta salvage DIR --to FILE` keeps what is sound, \
                             or restore a copy";
+
+/// A start that cannot activate what it has to.
+fn of_activation(code: ReasonCode) -> (Exit, Option<&'static str>) {
+    if code == ReasonCode::PolicyVersionReused {
+        let hint = "raise policy_version in the bundle.json of decider.policy: decisions are known by it";
+        (Exit::Usage, Some(hint))
+    } else if code == ReasonCode::OutcomeUnknown {
+        (Exit::DiskFailed, Some("check the disk, then start again"))
+    } else {
+        (Exit::Failed, None)
+    }
+}
 
 fn of_open(error: &OpenError) -> (Exit, Option<&'static str>) {
     match error {

@@ -237,6 +237,19 @@ catalogue! {
         "Decisions are behind",
         "More intents wait for a decision than are allowed. Nothing was appended.",
         "Send it again after Retry-After.";
+    InvalidPolicy "INVALID_POLICY" 400 Policy false
+        "Invalid policy bundle",
+        "The bundle cannot be read, or its policies do not fit its schema. Nothing was appended.",
+        "Correct what `faults` names by file, line and column; `gesta policy check DIR` says the same without a server.";
+    InvalidContext "INVALID_CONTEXT" 400 Policy false
+        "Invalid configuration of the context",
+        "A key is unknown or a value is out of its range. Nothing was appended.",
+        "Correct what the pointer names; `gesta context check FILE` says the same without a server.";
+    PolicyVersionReused "POLICY_VERSION_REUSED" 409 Policy false
+        "Another bundle has this version",
+        "A bundle with this `policy_id` and `policy_version` and other files was activated before, at `index`. Nothing \
+         was appended.",
+        "Raise `policy_version` in bundle.json: decisions are known by it.";
     RateLimited "RATE_LIMITED" 429 Ingress true
         "Too many requests",
         "The token or stream has used up its rate. Nothing was appended.",

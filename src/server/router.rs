@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::openapi;
-use crate::{auth, blobs, ingress, page, problem, proofs, reads, tail};
+use crate::{activation, auth, blobs, ingress, page, problem, proofs, reads, tail};
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use crate::{auth, blobs, ingress, page, problem, proofs, reads, tail};
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
         (name = "proofs", description = "Showing that the log is what it was"),
+        (name = "control", description = "What is in force for the intents to come"),
         (name = "blobs", description = "Content that is too large for a record"),
         (name = "operations", description = "What runs here"),
         (name = "reference", description = "What answers mean")
@@ -50,6 +51,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(page::page))
         .merge(blobs::router())
         .merge(proofs::router())
+        .merge(activation::router())
 }
 
 /// The OpenAPI document of the public listener.

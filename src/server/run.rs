@@ -25,6 +25,7 @@ use super::cors;
 use super::front::{Front, Shortcut};
 use super::listen::Listen;
 use super::router;
+use crate::activation;
 use crate::auth::Auth;
 use crate::blobs;
 use crate::config::Config;
@@ -50,6 +51,10 @@ pub enum ServeError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("cannot use what `decider` names")]
+    Wanted(#[from] activation::WantedError),
+    #[error(transparent)]
+    Activation(#[from] activation::StartError),
     #[error("cannot open the blobs")]
     Blobs(#[from] blobs::OpenError),
     #[error("cannot open the projections' snapshots")]
@@ -95,6 +100,7 @@ pub async fn serve(
     told: impl Future<Output = ()>,
 ) -> Result<Ended, ServeError> {
     let listen = config.server.listen;
+    let wanted = activation::Wanted::of(&config.decider)?;
     let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
     let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
     let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
@@ -119,6 +125,10 @@ pub async fn serve(
     app.metrics.recovery_seconds.set(took.as_secs_f64());
     let (fatal, mut failed) = mpsc::channel(4);
     let threads = Threads::start(&app, writer, filler, background, signer, &signals, fatal)?;
+    if let Err(error) = activation::begin(&app, wanted).await {
+        threads.end(&app, &signals).await;
+        return Err(error.into());
+    }
     tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
     let whole = cors::around(router::whole(app.clone()), &cors_origins);
     // The shortcut passes by what is around the router.
