@@ -101,7 +101,7 @@ fn references_are_checked_before_an_intent_is_appended() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(directory.path(), &DECIDING);
     let mut client = server.client();
-    client.submit(&Intent::new("first"));
+    let first = client.submit(&Intent::new("first"));
     client.submit(&Intent { thread: "elsewhere".to_owned(), ..Intent::new("other") });
     client.submit(&Intent { stream: "beside".to_owned(), ..Intent::new("foreign") });
     wait_until_decided(&server);
@@ -126,7 +126,10 @@ fn references_are_checked_before_an_intent_is_appended() {
     let decisions = of_kind(&server, "DECISION");
     for decision in &decisions[decisions.len() - 2..] {
         let resolved = &decision["payload"]["context_spec"]["retrieval"]["resolved_refs"][0];
-        assert_eq!((&resolved["admitted_for"], &resolved["event_index"]), (&json!("governance"), &json!(0)));
+        assert_eq!(
+            (&resolved["admitted_for"], &resolved["event_index"]),
+            (&json!("governance"), &json!(first))
+        );
         assert_eq!(decision["payload"]["assembled_context"]["model_messages"][0]["content"], "say first");
     }
 }
