@@ -130,6 +130,31 @@ fn a_disk_that_is_full_when_a_segment_is_full_rejects_appends_and_nothing_else()
     );
 }
 
+#[test]
+fn a_start_on_a_full_disk_activates_once_there_is_space() {
+    let Some(volume) = Volume::mount("24m") else {
+        println!("SKIPPED: this user may not mount a tmpfs");
+        return;
+    };
+    let data = volume.0.join("data");
+    let settings = ["log.fill_ahead_bytes_max=64KiB", "log.fill_piece_bytes_max=4KiB"];
+    let server = Server::start(&data, &settings);
+    let ballast = volume.fill("ballast");
+    post_until_full(&server, "full", 1000);
+    server.kill();
+    volume.fill("more");
+    let server = Server::start(&data, &[&settings[..], &["decider.enabled=true"]].concat());
+    let mut client = server.client();
+    // What the start has kept in reserve may hold the activations already; then there is nothing to wait for.
+    assert_eq!(client.get("/readyz").status, 200);
+    fs::remove_file(ballast).unwrap();
+    for path in ["/control/policy", "/control/context"] {
+        until("it is activated", || (client.get(path).status == 200).then_some(()));
+    }
+    assert_eq!(client.get("/events?kinds=CONTROL").json()["events"].as_array().unwrap().len(), 2);
+    server.stop();
+}
+
 /// What writers were told before a disk failed, and what each of those who were waiting was told.
 struct Told {
     acknowledged: Vec<(Intent, u64)>,

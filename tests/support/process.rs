@@ -19,6 +19,10 @@ pub const SMALL_SEGMENTS: [&str; 4] = [
     "log.fill_ahead_bytes_max=64KiB",
 ];
 
+/// A plain log: nothing but what a test submits is in it, so that its first intent has index 0. What is about decisions
+/// says `decider.enabled=true` in its settings, which come later and win.
+pub const PLAIN: &str = "decider.enabled=false";
+
 /// The program that is tested.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gesta");
 
@@ -43,15 +47,11 @@ pub fn serve(data: &Path, settings: &[&str]) -> Command {
     command
 }
 
-/// A log that nobody decides: each record is one that the test appended. Settings of a test that is about decisions win.
-pub const PLAIN: &str = "decider.enabled=false";
-
 /// The arguments of [`serve`], for whoever starts it through another program.
 pub fn serve_arguments(data: &Path, settings: &[&str]) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
     arguments.extend(["--data".to_owned(), data.to_str().unwrap().to_owned()]);
-    let plain = (!settings.iter().any(|setting| setting.starts_with("decider."))).then_some(PLAIN);
-    for setting in plain.iter().chain(settings) {
+    for setting in [&PLAIN].into_iter().chain(settings) {
         arguments.extend(["--set".to_owned(), (*setting).to_owned()]);
     }
     arguments

@@ -77,6 +77,8 @@ impl Served {
             }
         }
         command.args(["serve", "--listen", listen, "--data"]).arg(&home.data).env("RUST_LOG", "error");
+        // What is shown is the log: what is posted is all that is in it.
+        command.env("GESTA_DECIDER__ENABLED", "false");
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|cause| failed("start the server", cause))?;
         let mut url = String::new();

@@ -37,6 +37,8 @@ class Gesta:
             "GESTA_SERVER__CORS_ORIGINS": ",".join(cors_origins),
             "GESTA_TAIL__HEARTBEAT_SECONDS": "1",
             "GESTA_TAIL__RETRY_MS": "300",
+            # What clients post is all that is in the log.
+            "GESTA_DECIDER__ENABLED": "false",
             # Small, so that the tail runs over seals and headers.
             "GESTA_LOG__SEGMENT_BYTES": "1048576",
         }
