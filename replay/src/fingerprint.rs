@@ -1,7 +1,7 @@
 //! Sixteen bytes that stand for a key, and a table of many.
 //!
 //! A fingerprint is BLAKE3, first 16 bytes, over a tag byte and each part preceded by its length (4 bytes,
-//! big-endian): for subjects and threads what FORMAT.md gives for key pages. Two keys may collide in theory; with 128
+//! big-endian): for all but actors and anchors what FORMAT.md gives for key pages. Two keys may collide in theory; with 128
 //! bits of a cryptographic hash nobody can make them.
 
 use std::ops::RangeInclusive;
@@ -15,7 +15,12 @@ use crate::snapshot::{RestoreError, ensure};
 #[repr(u8)]
 pub(crate) enum Tag {
     Subject = 1,
+    Correlation = 2,
     Thread = 3,
+    /// Of a turn in its thread.
+    Turn = 4,
+    /// Of a turn's id, whichever thread it is in.
+    TurnId = 5,
     Actor = 7,
     Anchors = 8,
 }

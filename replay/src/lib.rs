@@ -19,6 +19,7 @@ mod projection;
 pub mod projections;
 mod rule;
 mod snapshot;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,12 @@ pub struct Audit {
 }
 
 impl Audit {
+    /// The state of a log of which nothing below `first` is known, as where its beginning is not at hand.
+    #[must_use]
+    pub fn starting_at(first: Index) -> Self {
+        Self { applied: first, ..Self::default() }
+    }
+
     /// How many subjects there were, over all streams.
     #[must_use]
     pub fn subjects(&self) -> usize {

@@ -46,6 +46,12 @@ pub struct PriorIntents {
 }
 
 impl Counts {
+    /// The state of a log of which nothing below `first` is known, as where its beginning is not at hand.
+    #[must_use]
+    pub fn starting_at(first: Index) -> Self {
+        Self { applied: first, ..Self::default() }
+    }
+
     /// How many INTENTs were submitted before the one at `index`; told while it awaits its DECISION.
     #[must_use]
     pub fn before(&self, index: Index) -> Option<PriorIntents> {

@@ -79,6 +79,12 @@ impl ActiveContext {
 }
 
 impl Decisions {
+    /// The state of a log of which nothing below `first` is known, as where its beginning is not at hand.
+    #[must_use]
+    pub fn starting_at(first: Index) -> Self {
+        Self { applied: first, ..Self::default() }
+    }
+
     /// The policy by which an INTENT at `index` is decided: the last one that was activated before it. Told for every
     /// INTENT that awaits its DECISION and for those to come; none where none was.
     #[must_use]

@@ -88,6 +88,12 @@ pub struct Open {
 }
 
 impl Executions {
+    /// The state of a log of which nothing below `first` is known, as where its beginning is not at hand.
+    #[must_use]
+    pub fn starting_at(first: Index) -> Self {
+        Self { applied: first, ..Self::default() }
+    }
+
     /// An execution that was allowed and has not ended.
     #[must_use]
     pub fn open(&self, execution_id: ExecutionId) -> Option<&Open> {

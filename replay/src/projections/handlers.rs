@@ -48,6 +48,12 @@ pub struct Handler {
 }
 
 impl Handlers {
+    /// The state of a log of which nothing below `first` is known, as where its beginning is not at hand.
+    #[must_use]
+    pub fn starting_at(first: Index) -> Self {
+        Self { applied: first, ..Self::default() }
+    }
+
     /// The handlers of a type, the one that is used first.
     #[must_use]
     pub fn of(&self, intent_type: &str) -> &[Handler] {
