@@ -26,6 +26,9 @@ def rows(results):
         for connections in (1, 64, 256):
             names = f"gesta/{connections}", f"{other}/{connections}"
             yield row(results, "append", names, "per_second", "appends/s", goals.get(connections))
+    for connections, goal in ((1, None), (64, 0.3), (256, 0.3)):
+        names = f"gesta-deciding/{connections}", f"gesta/{connections}"
+        yield row(results, "append", names, "per_second", "appends/s, deciding", goal)
     for other in ("durable-streams", "redis", "nats"):
         yield row(results, "latency", ("gesta", other), "p99_us", "µs p99 at half rate", None, smaller=True)
     yield disk_row(results)

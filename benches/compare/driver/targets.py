@@ -62,10 +62,12 @@ class Gesta(Target):
     def install(self):
         self.binary = install.gesta(self.binary)
 
+    # The others order records and decide nothing.
+    settings = ("decider.enabled=false",)
+
     def command(self):
-        # The others order records and decide nothing.
-        plain = ["--set", "decider.enabled=false"]
-        return [self.binary, "serve", "--data", self.data, "--listen", self.address, *plain]
+        settings = [word for setting in self.settings for word in ("--set", setting)]
+        return [self.binary, "serve", "--data", self.data, "--listen", self.address, *settings]
 
     def ready(self):
         return http("GET", f"{self.url}/readyz")[0] == 200
@@ -82,6 +84,14 @@ class Gesta(Target):
     def catchups(self, records):
         """(name, arguments, what counts a record) of each way to read a whole history."""
         return [("gesta", ["--path", f"/tail?since=-1&until={records - 1}"], "\nevent: envelope\n")]
+
+
+class GestaDeciding(Gesta):
+    """With a DECISION and an echo execution for each intent."""
+
+    name = "gesta-deciding"
+    measures = ("append",)
+    settings = ()
 
 
 class DurableStreams(Target):
