@@ -26,4 +26,5 @@ pub use embedded::default_files;
 pub use evaluate::{ENGINE_NAME, Outcome, engine_version};
 pub(crate) use evaluate::{parse_result, result_text};
 pub use fault::Fault;
+pub(crate) use request::texts as request_texts;
 pub use request::{Counts, Input};

@@ -20,10 +20,9 @@ mod verifier;
 use gesta_log_format::tree::Hash;
 use gesta_log_format::{Digest, Index};
 
-pub use active::bundle_files;
 pub use finding::{Class, FINDINGS_MAX, Finding, Verdict};
 pub use folds::Folds;
-pub use replay::{Before, Derived, Job, Replay};
+pub use replay::{Asked, Before, Derived, Job, Replay, Taken};
 pub use report::{Absent, DecisionCounts, Report};
 pub use tree::Claim;
 pub use verifier::{SnapshotClaim, Verifier};

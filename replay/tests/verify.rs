@@ -1,5 +1,7 @@
 //! `gesta-replay verify` on logs that are sound and on logs that were tampered with.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 #[path = "verify/bad.rs"]

@@ -56,3 +56,75 @@ pub(super) struct Verify {
     #[arg(long, conflicts_with = "json")]
     pub(super) quiet: bool,
 }
+
+/// `gesta-replay explain`
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// Index of the DECISION, or of its INTENT
+    #[arg(value_name = "INDEX")]
+    pub(super) index: u64,
+    #[command(flatten)]
+    pub(super) input: Input,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `gesta-replay whatif`
+#[derive(Debug, Args)]
+pub(super) struct WhatIf {
+    /// Directory of the other policy bundle
+    #[arg(long, value_name = "DIR")]
+    pub(super) policy: PathBuf,
+    #[command(flatten)]
+    pub(super) input: Input,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// End with 1 where any decision would change
+    #[arg(long)]
+    pub(super) fail_on_change: bool,
+}
+
+/// `gesta-replay rebuild`
+#[derive(Debug, Args)]
+pub(super) struct Rebuild {
+    #[command(flatten)]
+    pub(super) input: Input,
+    /// Fold the records below this index alone; all of them by default
+    #[arg(long, value_name = "INDEX")]
+    pub(super) at: Option<u64>,
+    /// Print JSON, with the whole state of each projection
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `gesta-replay diff`
+#[derive(Debug, Args)]
+pub(super) struct Diff {
+    /// A log, or what `rebuild --json` printed
+    #[arg(value_name = "A")]
+    pub(super) a: PathBuf,
+    /// Another one
+    #[arg(value_name = "B")]
+    pub(super) b: PathBuf,
+    /// Print it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `gesta-replay dump`
+#[derive(Debug, Args)]
+pub(super) struct Dump {
+    #[command(flatten)]
+    pub(super) input: Input,
+    /// Print records with a greater index
+    #[arg(long, value_name = "INDEX", allow_negative_numbers = true, default_value_t = -1)]
+    pub(super) since: i64,
+    /// Print no record with a greater index
+    #[arg(long, value_name = "INDEX")]
+    pub(super) until: Option<u64>,
+    /// Print each record's envelope, one on a line
+    #[arg(long)]
+    pub(super) json: bool,
+}

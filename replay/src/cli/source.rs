@@ -85,14 +85,17 @@ impl Chunk {
         self.file_bytes
     }
 
+    /// The nth record.
+    pub(super) fn record(&self, nth: usize) -> Option<Record<'_>> {
+        let placed = self.places.get(nth)?;
+        let start =
+            nth.checked_sub(1).and_then(|before| self.places.get(before)).map_or(0, |before| before.end);
+        let data = self.bytes.get(start..placed.end)?;
+        Some(Record { index: placed.index, place: placed.place, data, leaf: placed.leaf })
+    }
+
     pub(super) fn records(&self) -> Vec<Record<'_>> {
-        let mut start = 0;
-        let record = |placed: &Placed| {
-            let data = self.bytes.get(start..placed.end).unwrap_or_default();
-            start = placed.end;
-            Record { index: placed.index, place: placed.place, data, leaf: placed.leaf }
-        };
-        self.places.iter().map(record).collect()
+        (0..self.places.len()).filter_map(|nth| self.record(nth)).collect()
     }
 }
 

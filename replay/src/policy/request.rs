@@ -78,6 +78,15 @@ pub(super) fn build(input: &Input<'_>) -> Result<Request, Ambiguous> {
     Request::new(principal, names.submit.clone(), resource, context, None).map_err(|_| Ambiguous)
 }
 
+/// What a policy is asked, as Cedar writes it: principal, action, resource, context. `None` where it is not asked,
+/// because the payload cannot be shown to it.
+pub(crate) fn texts(input: &Input<'_>) -> Option<[String; 4]> {
+    let request = build(input).ok()?;
+    let uid = |uid: Option<&EntityUid>| uid.map(ToString::to_string).unwrap_or_default();
+    let context = request.context().map(ToString::to_string).unwrap_or_default();
+    Some([uid(request.principal()), uid(request.action()), uid(request.resource()), context])
+}
+
 fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
 }

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gesta_log_format::json::canonical::{self, Members};
 use gesta_log_format::{Digest, Index};
 
 use super::finding::{Class, Finding};
 use super::{BLOB_DIFFERS, BLOB_MISSING, Store};
 use crate::context::Config;
 use crate::event::Content;
-use crate::policy::{self, Bundle, Files};
+use crate::policy::{self, Bundle};
 use crate::projections::decisions::{ActiveContext, ActivePolicy};
 
 /// Most bundles and configurations that are kept ready; an older one is read again where a decision needs it.
@@ -159,7 +158,7 @@ fn read_bundle(active: &ActivePolicy, text: &[u8], report: Report<'_>) -> Given<
 }
 
 fn judge(active: &ActivePolicy, text: &[u8]) -> Result<Bundle, (Class, &'static str, String)> {
-    let files = bundle_files(text);
+    let files = policy::files::read(text).ok();
     let found = files.as_ref().map(policy::digest);
     if found != Some(active.policy_digest) {
         let found = found.map_or_else(|| "that of no bundle".to_owned(), |found| found.to_string());
@@ -181,19 +180,6 @@ fn judge(active: &ActivePolicy, text: &[u8]) -> Result<Bundle, (Class, &'static 
         "it activates the policy {named_id:?} {named_version:?}, and its bundle is {id:?} {version:?}"
     );
     Err((Class::Tampered, "POLICY_NAME", message))
-}
-
-/// The files of a bundle as a record holds them: the canonical object of each path and its text.
-#[must_use]
-pub fn bundle_files(text: &[u8]) -> Option<Files> {
-    text.first().filter(|first| **first == b'{')?;
-    let mut files = Files::new();
-    for member in Members::new(text) {
-        let (path, content) = member.ok()?;
-        let content = canonical::string(content)?.into_owned();
-        files.insert(canonical::unescape(path)?.into_owned(), content.into_bytes());
-    }
-    Some(files)
 }
 
 fn read_config(active: &ActiveContext, text: &[u8], report: Report<'_>) -> Given<Config> {

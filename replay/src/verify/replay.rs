@@ -13,10 +13,10 @@ use super::finding::{Class, Finding};
 use super::folds::Folds;
 use super::history::History;
 use super::{BLOB_DIFFERS, BLOB_MISSING, Record, Store, parallel};
-use crate::context::{Config, ContextError};
+use crate::context::{Config, ContextError, assemble};
 use crate::decide::{Decision, decide};
 use crate::event::{Body, Event};
-use crate::policy::{Bundle, Counts};
+use crate::policy::{Bundle, Counts, Input, request_texts};
 
 /// A DECISION, or an INTENT without one, with all that it is derived from.
 pub struct Job<'c> {
@@ -42,6 +42,38 @@ pub enum Derived<T> {
     Decision(T),
     /// Why there is none.
     Not(Finding),
+}
+
+/// A decision that was derived.
+pub struct Taken<'t> {
+    /// What it was derived for.
+    pub job: &'t Job<'t>,
+    /// The INTENT.
+    pub intent: &'t Event<'t>,
+    /// What its inputs demand.
+    pub decision: Decision<'t>,
+    asked: &'t dyn Fn() -> Option<Asked>,
+}
+
+impl Taken<'_> {
+    /// What the policy was asked; none where none was.
+    #[must_use]
+    pub fn asked(&self) -> Option<Asked> {
+        (self.asked)()
+    }
+}
+
+/// The request that a policy saw, as Cedar writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// On whose behalf.
+    pub principal: String,
+    /// Always the same.
+    pub action: String,
+    /// The stream.
+    pub resource: String,
+    /// Everything else.
+    pub context: String,
 }
 
 /// Folds a log.
@@ -245,8 +277,7 @@ impl<S: Store> Replay<S> {
         Ok(Some(Job { decision_index, recorded, intent_index, intent: None, counts, config, bundle }))
     }
 
-    /// Derives each job again, by this bundle where one is given, and hands the decision to `take`, with the INTENT's
-    /// envelope and the counts.
+    /// Derives each job again, by this bundle where one is given, and hands what comes of it to `take`.
     ///
     /// # Errors
     /// As [`Store`].
@@ -254,7 +285,7 @@ impl<S: Store> Replay<S> {
         &self,
         jobs: &[Job<'_>],
         other: Option<&Bundle>,
-        take: impl Fn(&Job<'_>, &[u8], Counts, Decision<'_>) -> T + Sync,
+        take: impl Fn(Taken<'_>) -> T + Sync,
     ) -> Result<Vec<Derived<T>>, S::Error> {
         parallel::map(self.jobs, jobs, |job| self.derive_one(job, other, &take)).into_iter().collect()
     }
@@ -263,7 +294,7 @@ impl<S: Store> Replay<S> {
         &self,
         job: &Job<'_>,
         other: Option<&Bundle>,
-        take: impl Fn(&Job<'_>, &[u8], Counts, Decision<'_>) -> T,
+        take: impl Fn(Taken<'_>) -> T,
     ) -> Result<Derived<T>, S::Error> {
         let at = job.decision_index.unwrap_or(job.intent_index);
         let not = |class, rule, message: String, blob| {
@@ -308,7 +339,10 @@ impl<S: Store> Replay<S> {
         let (history, store, bound) = (&self.history, &self.store, event.index());
         let below = Below { history, store, stream_id: &stream_id, bound };
         match decide(&event, &below, job.counts, &config, bundle) {
-            Ok(decision) => Ok(Derived::Decision(take(job, &data, job.counts, decision))),
+            Ok(decision) => {
+                let asked = || asked(&event, &below, job.counts, &config);
+                Ok(Derived::Decision(take(Taken { job, intent: &event, decision, asked: &asked })))
+            }
             Err(ContextError::Prefix(error)) => Err(error),
             Err(error @ ContextError::BlobMissing { digest }) => {
                 not(Class::Incomplete, BLOB_MISSING, error_text(&error), Some(digest))
@@ -319,6 +353,28 @@ impl<S: Store> Replay<S> {
             Err(ContextError::NotAnEnvelope) => unread(),
         }
     }
+}
+
+fn asked<S: Store>(
+    intent: &Event<'_>,
+    below: &Below<'_, S>,
+    counts: Counts,
+    config: &Config,
+) -> Option<Asked> {
+    let view = intent.view();
+    let context = assemble(view, below, config).ok().filter(|context| context.denials.is_empty())?;
+    let [principal, action, resource, context] = request_texts(&Input {
+        actor: &canonical::unescape(view.actor)?,
+        stream_id: &canonical::unescape(view.stream_id)?,
+        lane: &canonical::unescape(view.lane)?,
+        intent_type: &canonical::unescape(view.intent_type)?,
+        thread_id: &canonical::unescape(view.thread_id)?,
+        roles: &context.roles,
+        payload: context.payload.text(),
+        counts,
+        governance_refs: context.governance_refs,
+    })?;
+    Some(Asked { principal, action, resource, context })
 }
 
 fn error_text<E>(error: &ContextError<E>) -> String {

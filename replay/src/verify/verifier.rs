@@ -107,7 +107,7 @@ impl<S: Store> Verifier<S> {
 
     fn derive(&mut self, jobs: &[Job<'_>]) -> Result<(), S::Error> {
         let outcomes =
-            self.replay.derive(jobs, None, |job, _, _, decision| compare(job.recorded, &decision.payload))?;
+            self.replay.derive(jobs, None, |taken| compare(taken.job.recorded, &taken.decision.payload))?;
         for (job, outcome) in jobs.iter().zip(outcomes) {
             self.newest_decided = self.newest_decided.max(Some(job.intent_index));
             let index = job.decision_index.unwrap_or(job.intent_index);
