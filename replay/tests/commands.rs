@@ -12,7 +12,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use run::{decided, found, run, verify};
+use run::{found, run, verify};
+use support::fixtures::decided;
 use support::{changed, default_bundle, example, write_segment};
 
 fn json(arguments: &[&str]) -> (i32, Value) {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each user needs a part of it")]
 
+pub mod fixtures;
 #[path = "../decisions/log.rs"]
 pub mod prefix;
 
@@ -260,7 +261,9 @@ impl Maker {
             writer.absorb(&batch);
         }
         drop((writer, opened.lock));
-        let _absent = fs::remove_file(dir.join(log::LOCK));
+        for name in [log::LOCK, log::FRONTIER] {
+            let _absent = fs::remove_file(dir.join(name));
+        }
         self.write_blobs(dir);
     }
 

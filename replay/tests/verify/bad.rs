@@ -9,7 +9,8 @@ use gesta_log_format::{Kind, json};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::run::{decided, found, verify};
+use crate::run::{found, verify};
+use crate::support::fixtures::decided;
 use crate::support::prefix::said;
 use crate::support::{Maker, ORIGIN, changed, example, redigested, write_segment};
 

@@ -1,6 +1,7 @@
 use std::fs;
 
-use crate::run::{decided, run};
+use crate::run::run;
+use crate::support::fixtures::decided;
 use crate::support::prefix::said;
 use crate::support::{Maker, changed, example, framed, write_segment};
 

@@ -6,9 +6,6 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::prefix::said;
-use crate::support::{Maker, example};
-
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -40,23 +37,4 @@ pub(crate) fn found(report: &Value) -> Vec<(String, Option<u64>)> {
     let findings = report["findings"].as_array().unwrap();
     let one = |finding: &Value| (finding["rule"].as_str().unwrap().to_owned(), finding["index"].as_u64());
     findings.iter().map(one).collect()
-}
-
-/// A log of decided intents, some denied, some that refer to others; the last one awaits its DECISION.
-pub(crate) fn decided() -> Maker {
-    let mut maker = Maker::new(&example());
-    maker.round(&said(1));
-    maker.round(&said(2).refs(&["c-1"]));
-    maker.round(&said(3).refs(&["u-1", "c-2"]));
-    let mut denied = said(4);
-    denied.intent_type = "shell.exec".into();
-    maker.round(&denied);
-    maker.configure(r#"{"context":{"empty_refs_policy":"EXPAND_LAST_N","expand_last_n":2}}"#);
-    maker.round(&said(5));
-    maker.round(&said(6).thread("t-2").payload(r#"{"order":{"amount":1200}}"#));
-    let late = maker.intent(&said(7));
-    maker.round(&said(8));
-    maker.decide(late);
-    maker.intent(&said(9));
-    maker
 }

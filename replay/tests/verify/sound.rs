@@ -4,7 +4,8 @@ use gesta_log_format::checkpoint::Checkpoint;
 use gesta_log_format::note::SecretKey;
 use gesta_log_format::tree::{CompactRange, leaf_hash};
 
-use crate::run::{decided, found, run, verify};
+use crate::run::{found, run, verify};
+use crate::support::fixtures::decided;
 use crate::support::prefix::said;
 use crate::support::{Maker, ORIGIN, default_bundle, example, framed, write_segment};
 
