@@ -1,6 +1,6 @@
 //! Where each INTENT and each ended execution of a log is: what the prefix of a decision is looked up in.
 //!
-//! Holds no record. A look-up finds a [`Place`](super::Place), and the record is read from there again. Memory: about
+//! Holds no record. A look-up finds a [`Place`], and the record is read from there again. Memory: about
 //! 180 bytes for each INTENT and 80 for each execution that has ended, so 2.6 GB for ten million of both.
 
 use std::collections::BTreeMap;

@@ -237,6 +237,9 @@ impl<S: Store> Verifier<S> {
         self.counts.not_replayable += replay.out_of_reach();
         let newest = self.newest_decided.unwrap_or_default();
         self.counts.undecided = replay.folds().decisions.lag() as u64;
+        if self.ends_early {
+            return;
+        }
         // A decider goes in order: what lies below the newest decision is not merely late.
         for index in replay.folds().decisions.undecided().take_while(|index| *index < newest) {
             let message = "it has no DECISION, and a later INTENT has";

@@ -1,9 +1,11 @@
 //! Makes logs: INTENTs, their DECISIONs as their inputs demand, and what becomes of them; on disk as a server writes
 //! them, or record by record as an attacker would. For the tests of this crate, of the server, and for the fixtures.
 
+#![allow(clippy::unwrap_used, reason = "what makes test data and fails says where")]
 #![allow(dead_code, unreachable_pub, reason = "each user needs a part of it")]
 
 pub mod fixtures;
+pub mod large;
 #[path = "../decisions/log.rs"]
 pub mod prefix;
 

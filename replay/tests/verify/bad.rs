@@ -297,4 +297,20 @@ proptest! {
         let (code, found) = judge(&maker, &records, &arguments);
         prop_assert_eq!(code, 2, "{:?}", found);
     }
+
+    #[test]
+    fn any_changed_bit_of_any_segment_is_found(segment in any::<prop::sample::Index>(), byte in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let (dir, maker) = (tempfile::tempdir().unwrap(), decided());
+        maker.write(dir.path(), 3, 16 * 1024);
+        let arguments = checkpoint(dir.path(), &maker.log.records, ORIGIN);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let segments: Vec<_> = fs::read_dir(dir.path().join("log")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let path = &segments[segment.index(segments.len())];
+        let mut bytes = fs::read(path).unwrap();
+        let at = byte.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        fs::write(path, bytes).unwrap();
+        let (code, report) = verify(dir.path(), &arguments);
+        prop_assert_eq!(code, 2, "byte {} of {}: {:#}", at, path.display(), report);
+    }
 }

@@ -1,6 +1,9 @@
 use std::fs;
 
 use gesta_log_format::checkpoint::Checkpoint;
+use gesta_log_format::disk::Disk as _;
+use gesta_log_format::disk::real::RealDisk;
+use gesta_log_format::log::LOCK;
 use gesta_log_format::note::SecretKey;
 use gesta_log_format::tree::{CompactRange, leaf_hash};
 
@@ -80,6 +83,35 @@ fn what_is_in_blobs_is_read_and_a_missing_one_is_incomplete() {
     assert_eq!(report["decisions"]["not_replayable"], 2);
     let (code, _) = verify(dir.path(), &["--blobs", elsewhere.to_str().unwrap()]);
     assert_eq!(code, 0);
+}
+
+#[test]
+fn the_last_batch_of_a_log_that_a_server_holds_is_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let maker = decided();
+    maker.write(dir.path(), 5, NEVER_FULL);
+    let held = RealDisk::new(dir.path()).lock(LOCK).unwrap();
+    let records = |report: &serde_json::Value| report["log"]["records"].as_u64().unwrap();
+    let (code, report) = verify(dir.path(), &[]);
+    assert_eq!((code, records(&report)), (0, maker.len() / 5 * 5), "{report:#}");
+    let segment = dir.path().join("log/00000000000000000000.log");
+    assert_eq!(records(&verify(&segment, &[]).1), maker.len() / 5 * 5);
+    assert_eq!(records(&verify(dir.path(), &["--unsynced"]).1), maker.len());
+    drop(held);
+    assert_eq!(records(&verify(dir.path(), &[]).1), maker.len());
+}
+
+#[test]
+fn a_tail_that_begins_in_the_middle_is_read_and_incomplete() {
+    let (dir, maker) = (tempfile::tempdir().unwrap(), decided());
+    for start in 1..maker.len() {
+        let records = (start..).zip(maker.log.records.iter().skip(usize::try_from(start).unwrap()));
+        let tail: Vec<u8> = records.flat_map(|(index, data)| framed(index, data)).collect();
+        fs::write(dir.path().join("tail.sse"), tail).unwrap();
+        let (code, report) = verify(&dir.path().join("tail.sse"), &[]);
+        assert_eq!((code, found(&report)), (3, vec![("RECORDS_ABSENT".to_owned(), Some(0))]), "{report:#}");
+        assert_eq!(report["log"]["records"], maker.len() - start);
+    }
 }
 
 #[test]

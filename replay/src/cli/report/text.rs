@@ -51,7 +51,7 @@ fn print(Whole { facts, report }: &Whole, out: &mut String) -> std::fmt::Result 
         (decisions.diverged, "DIVERGED"),
         (decisions.not_replayable, "not replayable"),
         (decisions.erased, "erased"),
-        (decisions.undecided, "intents undecided so far"),
+        (decisions.undecided, "undecided so far"),
     ] {
         if count > 0 {
             write!(out, ", {count} {what}")?;

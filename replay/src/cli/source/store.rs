@@ -1,13 +1,15 @@
 //! The files of a log, read again at a place; and its blobs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::{fs, io};
 
 use gesta_log_format::disk::real::{RealDisk, RealFile};
 use gesta_log_format::disk::{Disk as _, File as _};
 use gesta_log_format::{Digest, record};
+use gesta_replay::context::VALUE_BYTES_MAX;
 use gesta_replay::verify::{Place, Store};
 
 /// Bits of a place that say the byte; the ones above say which file.
@@ -117,9 +119,9 @@ impl Store for Files {
         let hex = digest.hex();
         let (shard, _) = hex.split_at_checked(2).unwrap_or((&hex, ""));
         // As in a data directory; or one level up, where the archive of `GET /blobs/bundle` was unpacked.
-        let below = |dir: &std::path::Path| dir.join("sha256").join(shard).join(&hex);
+        let below = |dir: &Path| dir.join("sha256").join(shard).join(&hex);
         for path in [below(blobs), below(&blobs.join("blobs"))] {
-            match fs::read(&path) {
+            match read_blob(&path) {
                 Ok(content) => return Ok(Some(content)),
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => {}
                 Err(cause) => return Err(Unread::Blob { path, cause }),
@@ -127,4 +129,11 @@ impl Store for Files {
         }
         Ok(None)
     }
+}
+
+/// The content of a blob; of a larger one than any value has its beginning alone, which its digest will not fit.
+fn read_blob(path: &Path) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    fs::File::open(path)?.take(VALUE_BYTES_MAX + 1).read_to_end(&mut content)?;
+    Ok(content)
 }
