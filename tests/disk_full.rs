@@ -136,17 +136,36 @@ fn a_start_on_a_full_disk_activates_once_there_is_space() {
         println!("SKIPPED: this user may not mount a tmpfs");
         return;
     };
+    let bundle = tempfile::tempdir().unwrap();
+    fs::create_dir(bundle.path().join("policies")).unwrap();
+    let policy =
+        format!("@reason(\"ALL\")\npermit(principal, action, resource);\n// {}\n", "x".repeat(900_000));
+    fs::write(bundle.path().join("policies/large.cedar"), policy).unwrap();
+    fs::write(
+        bundle.path().join("bundle.json"),
+        json!({"policy_id": "large", "policy_version": "1"}).to_string(),
+    )
+    .unwrap();
+
     let data = volume.0.join("data");
     let settings = ["log.fill_ahead_bytes_max=64KiB", "log.fill_piece_bytes_max=4KiB"];
     let server = Server::start(&data, &settings);
     let ballast = volume.fill("ballast");
-    post_until_full(&server, "full", 1000);
+    post_until_full(&server, "full", 30_000);
     server.kill();
+    // A start on a full disk gives up its reserve, which would hold the bundle. The rest of that is taken.
+    let server = Server::start(&data, &settings);
     volume.fill("more");
-    let server = Server::start(&data, &[&settings[..], &["decider.enabled=true"]].concat());
+    let head = post_until_full(&server, "more", 30_000);
+    server.kill();
+    let wanted = format!("decider.policy={}", bundle.path().display());
+    let server = Server::start(&data, &[&settings[..], &["decider.enabled=true", &wanted]].concat());
     let mut client = server.client();
-    // What the start has kept in reserve may hold the activations already; then there is nothing to wait for.
-    assert_eq!(client.get("/readyz").status, 200);
+    assert_eq!(client.get("/control/policy").status, 404, "there is no space for it");
+    assert_eq!(
+        client.get("/events?stream_id=default&limit=2000").json()["events"].as_array().unwrap().len() as u64,
+        head
+    );
     fs::remove_file(ballast).unwrap();
     for path in ["/control/policy", "/control/context"] {
         until("it is activated", || (client.get(path).status == 200).then_some(()));
