@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gesta_log_format::{Digest, Index};
 use gesta_replay::context::{Blob, Config, Prefix};
 use gesta_replay::event::Content;
-use gesta_replay::policy::{Bundle, files};
+use gesta_replay::policy::Bundle;
 use gesta_replay::projections::decisions::{ActiveContext, ActivePolicy, Decisions};
 
 use crate::prefix::LogPrefix;
@@ -40,15 +40,13 @@ impl Active {
     pub(super) fn read(&mut self, pending: Pending, prefix: &LogPrefix<'_>) {
         match pending {
             Pending::Policy { index, id, version, digest, bundle } => {
-                let bundle = content(&bundle, prefix).and_then(|text| {
-                    let files = files::read(&text).map_err(|error| error.to_string())?;
-                    Bundle::read(&files)
-                        .map_err(|faults| faults.iter().map(|fault| format!("{fault}; ")).collect())
-                });
-                let bundle = bundle.unwrap_or_else(|error| {
-                    tracing::error!(index = index.0, %error, "the active policy cannot be read: its intents are denied");
-                    Bundle::unreadable(&id, &version, digest)
-                });
+                let bundle = match content(&bundle, prefix) {
+                    Ok(text) => Bundle::activated(&id, &version, digest, &text),
+                    Err(error) => {
+                        tracing::error!(index = index.0, %error, "the active policy cannot be read: its intents are denied");
+                        Bundle::unreadable(&id, &version, digest)
+                    }
+                };
                 keep(&mut self.bundles, index, bundle);
             }
             Pending::Context { index, config } => {
