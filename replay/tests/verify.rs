@@ -8,6 +8,8 @@ mod support;
 mod bad;
 #[path = "verify/determinism.rs"]
 mod determinism;
+#[path = "verify/interleaved.rs"]
+mod interleaved;
 #[path = "verify/run.rs"]
 mod run;
 #[path = "verify/sound.rs"]
