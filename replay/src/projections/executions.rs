@@ -44,6 +44,8 @@ pub struct Executions {
     open: BTreeMap<Index, Open>,
     /// The INTENT of each open one.
     intents: BTreeMap<ExecutionId, Index>,
+    /// The same, by the DECISION that allowed it: the order in which they came to be open.
+    decisions: BTreeMap<Index, Index>,
     /// Of no meaning: where the next fingerprint is laid out.
     buffer: Vec<u8>,
 }
@@ -103,6 +105,12 @@ impl Executions {
     /// All executions that were allowed and have not ended, in the order of their INTENTs.
     pub fn all_open(&self) -> impl ExactSizeIterator<Item = &Open> {
         self.open.values()
+    }
+
+    /// Those of them whose DECISION is at `since` or above, in the order of the DECISIONs: what a follower that has seen
+    /// all below has not seen.
+    pub fn allowed_since(&self, since: Index) -> impl Iterator<Item = &Open> {
+        self.decisions.range(since..).filter_map(|(_, intent_index)| self.open.get(intent_index))
     }
 
     /// The execution that an INTENT without a DECISION becomes if it is allowed.
@@ -179,6 +187,7 @@ impl Executions {
                 }
                 self.open.insert(intent_index, Open::of(event, intent_index, undecided)?);
                 self.intents.insert(execution_id, intent_index);
+                self.decisions.insert(event.index(), intent_index);
             }
         }
         self.undecided.remove(&intent_index);
@@ -197,8 +206,10 @@ impl Executions {
         let standing = lifecycle::may(open.standing, transition)
             .map_err(|cause| FoldError::broken(event, Rule::Transition { execution_id, cause }))?;
         if standing.status.is_terminal() {
+            let decision_index = open.decision_index;
             self.open.remove(&intent_index);
             self.intents.remove(&execution_id);
+            self.decisions.remove(&decision_index);
         } else {
             open.standing = standing;
             open.last_index = Some(event.index());

@@ -93,6 +93,12 @@ fn check_executions(history: &History, executions: &Executions) {
     }
     let open = history.intents.iter().filter(|asked| matches!(asked.state, State::Open { .. }));
     assert!(executions.all_open().map(|open| open.intent_index.0).eq(open.map(|asked| asked.index)));
+    let mut by_decision: Vec<_> = executions.all_open().map(|open| open.decision_index).collect();
+    by_decision.sort_unstable();
+    for since in by_decision.iter().copied().chain([Index::ZERO]) {
+        let found: Vec<_> = executions.allowed_since(since).map(|open| open.decision_index).collect();
+        assert!(found.iter().eq(by_decision.iter().filter(|decision| **decision >= since)));
+    }
 }
 
 proptest! {

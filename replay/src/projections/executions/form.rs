@@ -41,7 +41,7 @@ pub(super) fn read(snapshot: &[u8]) -> Result<Executions, RestoreError> {
         };
         undecided.insert(Index(one.intent_index), found);
     }
-    let (mut open, mut intents) = (BTreeMap::new(), BTreeMap::new());
+    let (mut open, mut intents, mut decisions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for one in form.open {
         let one = one.read(form.applied)?;
         let last = open.last_key_value();
@@ -49,9 +49,11 @@ pub(super) fn read(snapshot: &[u8]) -> Result<Executions, RestoreError> {
         ensure(!undecided.contains_key(&one.intent_index), "an execution is allowed and undecided")?;
         let known = intents.insert(one.execution_id, one.intent_index);
         ensure(known.is_none(), "an execution is there twice")?;
+        let known = decisions.insert(one.decision_index, one.intent_index);
+        ensure(known.is_none(), "a DECISION allows two executions")?;
         open.insert(one.intent_index, one);
     }
-    Ok(Executions { applied: Index(form.applied), undecided, open, intents, buffer: Vec::new() })
+    Ok(Executions { applied: Index(form.applied), undecided, open, intents, decisions, buffer: Vec::new() })
 }
 
 fn id(text: &str) -> Result<ExecutionId, RestoreError> {
