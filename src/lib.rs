@@ -11,6 +11,8 @@ pub mod config;
 pub mod control;
 pub mod decider;
 pub mod exchange;
+pub mod execution;
+pub mod executor;
 pub mod ingress;
 pub mod keys;
 pub mod limits;

@@ -118,6 +118,25 @@ bounds! {
     /// Most intents that await their decision; one more is 503 `DECIDER_LAGGING`.
     DECIDER_LAG_INTENTS_MAX: usize = 1_000_000;
 
+    /// Most builtin handlers that run at once; what else is allowed waits in the log.
+    EXECUTIONS_RUNNING_MAX: usize = 256;
+    /// Longest time for one invocation of a builtin handler, in seconds; then its execution fails, `HANDLER_TIMEOUT`.
+    EXECUTION_INVOKE_SECONDS_MAX: u64 = 60;
+    /// Most times that a builtin handler is given one execution; then it fails, `RETRIES_EXHAUSTED`.
+    EXECUTION_DELIVERIES_MAX: u64 = 3;
+    /// Delay before the executor tries an append again that a full disk kept it from, in milliseconds.
+    EXECUTION_RETRY_MS: u64 = 1000;
+    /// Most open executions that are looked at while the projections stand still.
+    EXECUTIONS_LOOKED_AT_MAX: usize = 1024;
+    /// Longest time that running handlers have at the end of the process, in milliseconds.
+    EXECUTIONS_END_MS: u64 = 1000;
+    /// Most reports of one execution that may be faster than another one, which is then 409 `SUBJECT_CONFLICT`.
+    EXECUTION_CONFLICTS_MAX: usize = 16;
+    /// Largest prompt that the handler `assemble_prompt` makes, in bytes; more fails its execution, `PROMPT_TOO_LARGE`.
+    PROMPT_BYTES_MAX: usize = 8 * MIB;
+    /// Most handlers that are registered; one more is 400 `INVALID_INPUT`.
+    HANDLERS_MAX: usize = 10_000;
+
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Piece of a blob that is held in memory, read, written and hashed at once, in bytes.

@@ -107,6 +107,18 @@ impl Principal {
         }
         Ok(())
     }
+
+    /// Whether executions of the stream may be reported on; never of `_system`.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` for the role or the stream.
+    pub fn require_report(&self, stream: &str) -> Result<(), Problem> {
+        self.require(Role::ExecutionWrite)?;
+        if stream != SYSTEM_STREAM && self.streams.matches(stream) {
+            return Ok(());
+        }
+        Err(forbidden_stream(stream))
+    }
 }
 
 fn forbidden_stream(stream: &str) -> Problem {

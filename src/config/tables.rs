@@ -184,6 +184,13 @@ tables! {
         /// Most intents that await their decision before new ones are refused.
         lag_intents_max: usize, range(Unit::Count, 1, 1_000_000_000), number(limits::DECIDER_LAG_INTENTS_MAX);
     }
+    /// How what is allowed is run.
+    executor: Executor {
+        /// Most builtin handlers that run at once.
+        running_max: usize, range(Unit::Count, 1, 65_536), number(limits::EXECUTIONS_RUNNING_MAX);
+        /// Longest time for one invocation of a builtin handler.
+        invoke_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::EXECUTION_INVOKE_SECONDS_MAX);
+    }
     /// How the log signs what it holds.
     checkpoint: Checkpoint {
         /// Time between two checkpoints of a log that grows.

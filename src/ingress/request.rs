@@ -61,6 +61,17 @@ pub fn parse(body: &[u8]) -> Result<Intent<'_>, Problem> {
     })
 }
 
+/// What a client is told whose body is refused, where nothing but shape and secrets is judged.
+pub(crate) fn refused(body: &[u8], secrets: &Secrets, error: &json::Error) -> Problem {
+    if secrets.found {
+        return Problem::new(ReasonCode::SecretsPresent).pointer(error.pointer.clone());
+    }
+    match read_strictly(body) {
+        Err(error) => problem(ReasonCode::InvalidJson, &error),
+        Ok(()) => problem(ReasonCode::InvalidInput, error),
+    }
+}
+
 fn problem(code: ReasonCode, error: &json::Error) -> Problem {
     let place = if error.pointer.is_empty() { "the body" } else { &error.pointer };
     Problem::new(code).detail(format!("{place}: {}.", error.kind)).pointer(error.pointer.clone())
@@ -90,7 +101,7 @@ fn version(body: &[u8]) -> Option<i64> {
     None
 }
 
-fn rejected(reason: impl Into<Cow<'static, str>>) -> ErrorKind {
+pub(crate) fn rejected(reason: impl Into<Cow<'static, str>>) -> ErrorKind {
     ErrorKind::Rejected { reason: reason.into() }
 }
 
@@ -205,7 +216,7 @@ fn check_repeated(intent: &Intent<'_>) -> Result<(), String> {
     Ok(())
 }
 
-fn read_stream_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
+pub(crate) fn read_stream_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
     let id = reader.string()?;
     if is_name(&id, b"._-", 64) {
         return Ok(id);
@@ -215,7 +226,7 @@ fn read_stream_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Err
     )))
 }
 
-fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
+pub(crate) fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
     let name = reader.string()?;
     if is_name(&name, b"._:-", 128) {
         return Ok(name);
@@ -301,8 +312,8 @@ fn read_declared_ref(reader: &mut Reader<'_>, out: &mut Vec<u8>) -> Result<(), j
 
 /// Refuses members that look like a secret: what is in the log stays in it.
 #[derive(Debug, Default)]
-struct Secrets {
-    found: bool,
+pub(crate) struct Secrets {
+    pub(crate) found: bool,
 }
 
 impl Inspect for Secrets {

@@ -172,6 +172,27 @@ catalogue! {
         "Correlation id already used",
         "Another request with this correlation id is in the stream, at `index`. Nothing was appended.",
         "Choose a new correlation id for a new request.";
+    IntentNotFound "INTENT_NOT_FOUND" 404 Ingress false
+        "Intent not found",
+        "The stream has no intent with this correlation id.",
+        "Check the stream and the correlation id; report what belongs to an acknowledged intent.";
+    NotAllowed "NOT_ALLOWED" 409 Policy false
+        "Not allowed",
+        "The intent has no DECISION yet, or was denied: it has no execution. Nothing was appended.",
+        "Report once the stream has the intent's DECISION with the result ALLOW.";
+    NotExternal "NOT_EXTERNAL" 409 Ingress false
+        "Not run from outside",
+        "The handler of the intent's type is not of kind external, or there is none. Nothing was appended.",
+        "Register an external handler for the type with `POST /api/intent/handlers` before its intents are submitted.";
+    IllegalTransition "ILLEGAL_TRANSITION" 409 Log false
+        "Not a step of an execution's life",
+        "created -> running -> completed | failed | cancelled, and created -> failed | cancelled: this report would be \
+         another step, or the execution has ended. Nothing was appended.",
+        "Look at the execution's records in the timeline of its thread; report `running` first.";
+    HandlerNotFound "HANDLER_NOT_FOUND" 404 Ingress false
+        "Handler not found",
+        "No handler of this name is registered for the type.",
+        "`GET /api/intent/handlers` lists them; what ships with the server is not registered and cannot be removed.";
     BlobNotFound "BLOB_NOT_FOUND" 404 Ingress false
         "Blob not found",
         "No blob of this digest is here, or none that a record in a stream of yours names. Where an intent refers to \

@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::auth::{Auth, Principal};
 use crate::blobs::{self, References};
 use crate::config::Config;
+use crate::executor::Executor;
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
@@ -39,6 +40,7 @@ pub struct Parts {
     pub ingress: Arc<Ingress>,
     pub tail: Arc<TailShared>,
     pub projector: Arc<Projector>,
+    pub executor: Arc<Executor>,
     pub proofs: Arc<Proofs>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,

@@ -46,7 +46,7 @@ fn schemes() -> [(&'static str, SecurityScheme); 3] {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.head, &mut item.post, &mut item.put].into_iter().flatten()
+    [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 
 fn complete_operation(operation: &mut Operation) {

@@ -7,7 +7,7 @@ use utoipa_axum::routes;
 
 use super::app::App;
 use super::openapi;
-use crate::{activation, auth, blobs, ingress, page, problem, proofs, reads, tail};
+use crate::{activation, auth, blobs, execution, executor, ingress, page, problem, proofs, reads, tail};
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
 #[derive(OpenApi)]
@@ -21,6 +21,7 @@ use crate::{activation, auth, blobs, ingress, page, problem, proofs, reads, tail
     ),
     tags(
         (name = "ingress", description = "Appending intents"),
+        (name = "executions", description = "What allowed intents become"),
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
         (name = "proofs", description = "Showing that the log is what it was"),
@@ -49,6 +50,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(reads::openapi))
         .routes(routes!(problem::errors))
         .routes(routes!(page::page))
+        .routes(routes!(execution::post_execution_event))
+        .merge(executor::router())
         .merge(blobs::router())
         .merge(proofs::router())
         .merge(activation::router())

@@ -31,8 +31,10 @@ use crate::blobs;
 use crate::config::Config;
 use crate::decider::{self, ActiveSettings, Decider};
 use crate::exchange::ExchangeLayer;
+use crate::executor::{self, Executor};
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
+use crate::limits;
 use crate::metrics::{DeciderMetrics, LogMetrics};
 use crate::projector::{self, Projector};
 use crate::proofs;
@@ -196,6 +198,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.metrics.watermark.set(head.0 as f64);
         app.metrics.applied.set(app.projector.applied().0 as f64);
         app.metrics.checkpoint_size.set(app.proofs.signed_size() as f64);
+        app.executor.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -216,6 +219,14 @@ fn blob_bounds(config: &Config) -> blobs::Bounds {
         blob_bytes_max: config.blobs.blob_bytes_max,
         piece_patience: Duration::from_secs(config.limits.body_read_seconds_max),
         ..blobs::Bounds::default()
+    }
+}
+
+fn executor_bounds(config: &Config) -> executor::Bounds {
+    executor::Bounds {
+        running_max: config.executor.running_max,
+        invoke_max: Duration::from_secs(config.executor.invoke_seconds_max),
+        ..executor::Bounds::default()
     }
 }
 
@@ -260,6 +271,15 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         idle: Duration::from_millis(config.log.frontier_idle_ms),
     };
     let (proofs, signer) = proofs::new(&config, &store);
+    let projector = Arc::new(projector);
+    let executor = Executor::new(executor::Parts {
+        store: Arc::clone(&store),
+        blobs: Arc::clone(&blobs),
+        queue: Arc::clone(&ingress.queue),
+        projector: Arc::clone(&projector),
+        registry: executor::Registry::shipped(),
+        bounds: executor_bounds(&config),
+    });
     let app = App::new(Parts {
         proofs,
         head_at_start: store.reader.head(),
@@ -267,7 +287,8 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         blobs,
         ingress,
         tail,
-        projector: Arc::new(projector),
+        projector,
+        executor,
         metrics,
         prometheus,
         started: Instant::now(),
@@ -344,11 +365,16 @@ impl Threads {
         let background = spawn("background", fatal, move || background.run())?;
         let decider = app.config.decider.enabled.then(|| Decider::start(decider_parts(app)));
         let decider = decider.transpose().map_err(ServeError::Thread)?;
+        if app.config.decider.enabled {
+            app.executor.start();
+        }
         Ok(Self { sequencer, decider, background, signer })
     }
 
     /// Ends the threads in order: what waits is made durable, then the last marks are written.
     async fn end(self, app: &App, signals: &Signals) -> Ended {
+        // Before the queue closes, so that what ends in time is recorded.
+        app.executor.stop(Duration::from_millis(limits::EXECUTIONS_END_MS)).await;
         if let Some(decider) = self.decider {
             // Its DECISIONs on their way become durable; what it did not get to, the next start decides.
             let _ = tokio::task::spawn_blocking(move || decider.stop()).await;

@@ -1,0 +1,170 @@
+//! The executor: what an ALLOWed intent becomes.
+//!
+//! A follower of the log. It finds the executions that are open in the projections, and does for each what the kind of
+//! its handler asks for: a `builtin` one is invoked and its end recorded; for the others it waits, because someone else
+//! records what happens. It holds no state of its own that matters: whatever it was doing when the process ended is
+//! open in the log, and the next start takes it up again. Its invariant: each record is appended by swap behind the
+//! record that the projections show as the execution's last, so that an execution ends once whoever else reports.
+
+mod builtin;
+mod course;
+mod dispatch;
+pub mod handler;
+pub mod metrics;
+pub mod record;
+mod registry;
+mod routes;
+mod works;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gesta_log_format::Index;
+use gesta_replay::event::ExecutionId;
+use tokio::sync::{Notify, Semaphore, watch};
+
+pub use metrics::Metrics;
+pub use record::{Author, Step, StepError};
+pub use registry::{Duty, Registry};
+pub use routes::router;
+pub use works::{Works, WorksError};
+
+use crate::blobs;
+use crate::limits;
+use crate::projector::Projector;
+use crate::sequencer::{Places, Queue};
+use crate::store::Store;
+
+/// How much the executor does at once, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Most builtin handlers that run at once; the others wait in the log.
+    pub running_max: usize,
+    /// Longest time for one invocation of a builtin handler.
+    pub invoke_max: Duration,
+    /// Delay before an append is tried again that the disk had no room for.
+    pub retry: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            running_max: limits::EXECUTIONS_RUNNING_MAX,
+            invoke_max: Duration::from_secs(limits::EXECUTION_INVOKE_SECONDS_MAX),
+            retry: Duration::from_millis(limits::EXECUTION_RETRY_MS),
+        }
+    }
+}
+
+/// The parts of a server that the executor works with.
+pub struct Parts {
+    pub store: Arc<Store>,
+    pub blobs: Arc<blobs::Store>,
+    pub queue: Arc<Queue>,
+    /// Folds what is decided: [`crate::projector::Scope::Decisions`].
+    pub projector: Arc<Projector>,
+    pub registry: Registry,
+    pub bounds: Bounds,
+}
+
+/// Runs what was allowed.
+pub struct Executor {
+    author: Author,
+    works: Arc<Works>,
+    projector: Arc<Projector>,
+    registry: Registry,
+    bounds: Bounds,
+    metrics: Metrics,
+    /// Its own, so that a queue full of requests holds up no execution.
+    places: Arc<Places>,
+    permits: Arc<Semaphore>,
+    /// The first index that was not in the log when it was opened.
+    head_at_start: Index,
+    /// What this process is running, so that looking at everything again starts nothing twice.
+    busy: Mutex<HashSet<ExecutionId>>,
+    /// Somebody asks to look at everything that is open again.
+    again: Notify,
+    stop: watch::Sender<bool>,
+}
+
+impl Executor {
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let Parts { store, blobs, queue, projector, registry, bounds } = parts;
+        let (metrics, head_at_start) = (Metrics::new(), store.reader.head());
+        Arc::new(Self {
+            author: Author::new(Arc::clone(&store), Arc::clone(&blobs), queue, metrics.clone()),
+            works: Arc::new(Works::new(store, blobs)),
+            projector,
+            registry,
+            metrics,
+            // A place is given back shortly after its outcome is told: twice as many never run out.
+            places: Places::new(bounds.running_max.saturating_mul(2)),
+            permits: Arc::new(Semaphore::new(bounds.running_max)),
+            head_at_start,
+            bounds,
+            busy: Mutex::default(),
+            again: Notify::new(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    /// Writes EXECUTION records on behalf of whoever may.
+    #[must_use]
+    pub fn author(&self) -> &Author {
+        &self.author
+    }
+
+    /// Who runs what.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Reads records and blobs.
+    #[must_use]
+    pub fn works(&self) -> &Works {
+        &self.works
+    }
+
+    /// Takes up what is open, and what is allowed from then on, as tasks of the runtime that calls this, until
+    /// [`Executor::stop`] or the end of the projector.
+    pub fn start(self: &Arc<Self>) {
+        tokio::spawn(Arc::clone(self).dispatch());
+    }
+
+    /// Looks at everything that is open again, as a start does: a handler was registered or removed.
+    pub fn look_again(&self) {
+        self.again.notify_one();
+    }
+
+    /// Starts nothing more, and waits at most `patience` for what runs. What still runs then is left open: the next
+    /// start takes it up.
+    pub async fn stop(&self, patience: Duration) {
+        self.stop.send_replace(true);
+        let all = u32::try_from(self.bounds.running_max).unwrap_or(u32::MAX);
+        if tokio::time::timeout(patience, self.permits.acquire_many(all)).await.is_err() {
+            tracing::info!("handlers still run and are left: the next start takes their executions up");
+        }
+    }
+
+    /// Brings the gauge up to date.
+    pub fn measure(&self) {
+        self.metrics.set_open(self.projector.look(|state| state.executions.all_open().len()));
+    }
+
+    fn busy(&self) -> MutexGuard<'_, HashSet<ExecutionId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all records below `end` are applied. `None` where that will not be: the server ends, or the projector
+    /// has failed.
+    async fn applied_below(&self, end: Index) -> Option<()> {
+        let mut applied = self.projector.watch();
+        applied.wait_for(|applied| *applied >= end).await.ok().map(drop)
+    }
+}

@@ -1,0 +1,258 @@
+//! The course of one execution: `running`, the handler, its events, its end; and what is done where that is disturbed.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::FutureExt as _;
+use gesta_log_format::{Index, json};
+use gesta_replay::lifecycle::Transition;
+use gesta_replay::projections::executions::Open;
+use tracing::{error, warn};
+
+use super::dispatch::{Job, Work};
+use super::handler::{Asked, Handler, HandlerError, Output};
+use super::{Executor, Step, StepError};
+use crate::blobs::PutError;
+use crate::limits::EXECUTION_DELIVERIES_MAX;
+
+/// Why the course of an execution goes no further here.
+enum Left {
+    /// Someone else has appended a record of it: the projections will say how to go on.
+    Moved { newest: Index },
+    /// It stays open: the next start takes it up.
+    Open,
+    /// No record can hold what was to be said.
+    Refused,
+}
+
+/// What the executor says at the end of an execution.
+struct End {
+    transition: Transition,
+    error: Option<HandlerError>,
+    /// Canonical; of no meaning where there is an error.
+    output: Vec<u8>,
+    /// None where nothing was invoked.
+    invoke_us: Option<u128>,
+}
+
+impl Executor {
+    /// Runs an execution to its end, unless it is left open or taken over.
+    pub(super) async fn run(&self, mut job: Job) {
+        loop {
+            let execution_id = job.open.execution_id;
+            match self.once(job).await {
+                Ok(()) | Err(Left::Open | Left::Refused) => return,
+                Err(Left::Moved { newest }) => {
+                    if self.applied_below(newest.next()).await.is_none() || *self.stop.borrow() {
+                        return;
+                    }
+                }
+            }
+            let next = self
+                .projector
+                .look(|state| state.executions.open(execution_id).and_then(|open| self.job(state, open)));
+            match next {
+                Some(next) => job = next,
+                None => return,
+            }
+        }
+    }
+
+    async fn once(&self, job: Job) -> Result<(), Left> {
+        let mut open = job.open;
+        let asked = self.asked(&open).await?;
+        let error = match job.work {
+            Work::Fail { reason } => HandlerError::new("NO_HANDLER", reason),
+            Work::Invoke(_) if open.standing.deliveries >= EXECUTION_DELIVERIES_MAX => {
+                let message = format!(
+                    "a handler was given it {} times, and the process ended each time before it did",
+                    open.standing.deliveries
+                );
+                HandlerError::new("RETRIES_EXHAUSTED", message)
+            }
+            Work::Invoke(handler) => return self.deliver(&mut open, &asked, &handler).await,
+        };
+        self.end(&mut open, &asked.actor, End::failed(error)).await
+    }
+
+    /// Reads the INTENT. Where that fails the log is damaged, and nothing can be done for the execution.
+    async fn asked(&self, open: &Open) -> Result<Asked, Left> {
+        let record = self.works.record(open.intent_index).await.map_err(|error| {
+            error!(%error, execution = %open.execution_id, "an execution cannot be run");
+            Left::Open
+        })?;
+        Asked::read(open, record.data()).map_err(|error| {
+            error!(%error, "an execution cannot be run");
+            Left::Open
+        })
+    }
+
+    /// Gives it to the handler once more, and records what comes of that.
+    async fn deliver(&self, open: &mut Open, asked: &Asked, handler: &Arc<dyn Handler>) -> Result<(), Left> {
+        let delivery = open.standing.deliveries + 1;
+        let payload = format!("{{\"delivery\":{delivery}}}");
+        self.persist(open, &asked.actor, Transition::Running { delivery }, payload.as_bytes()).await?;
+        let started = Instant::now();
+        let mut outcome = self.invoke(handler, asked, open).await;
+        let took = started.elapsed();
+        self.metrics.invoked(took);
+        if outcome.as_ref().is_ok_and(|output| !output.is_sound()) {
+            outcome = Err(invalid_output(handler));
+        }
+        let mut end = match outcome {
+            Ok(output) => {
+                for event in &output.events {
+                    self.persist_here(open, &asked.actor, Transition::Event, event).await?;
+                }
+                End::completed(output.value)
+            }
+            Err(error) => End::failed(error),
+        };
+        end.invoke_us = Some(took.as_micros());
+        self.end(open, &asked.actor, end).await
+    }
+
+    /// The handler's answer; a panic and a missed deadline are failures.
+    async fn invoke(
+        &self,
+        handler: &Arc<dyn Handler>,
+        asked: &Asked,
+        open: &Open,
+    ) -> Result<Output, HandlerError> {
+        let context = asked.context(open, &self.works);
+        let invoked = AssertUnwindSafe(async { handler.invoke(context).await }).catch_unwind();
+        match tokio::time::timeout(self.bounds.invoke_max, invoked).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => {
+                let (name, panic) = (handler.name(), panic_text(&*panic));
+                error!(handler = name, execution = %open.execution_id, panic, "a handler has panicked");
+                Err(HandlerError::new("HANDLER_PANICKED", format!("the handler {name} has panicked")))
+            }
+            Err(_elapsed) => {
+                let message = format!("the handler did not end within {:?}", self.bounds.invoke_max);
+                Err(HandlerError::new("HANDLER_TIMEOUT", message))
+            }
+        }
+    }
+
+    /// Records the end. An output that no record can hold makes it a failure.
+    async fn end(&self, open: &mut Open, actor: &str, end: End) -> Result<(), Left> {
+        let payload = end.payload(open.standing.deliveries);
+        match self.persist_here(open, actor, end.transition, &payload).await {
+            Err(Left::Refused) if end.error.is_none() => {
+                let message = "its output is too large to be kept, or the disk has failed";
+                let failed = End::failed(HandlerError::new("OUTPUT_NOT_KEPT", message));
+                let payload = failed.payload(open.standing.deliveries);
+                self.persist_here(open, actor, failed.transition, &payload).await.map(drop)
+            }
+            other => other.map(drop),
+        }
+    }
+
+    /// As [`Executor::persist`], also where someone else has reported an event of the same delivery meanwhile.
+    async fn persist_here(
+        &self,
+        open: &mut Open,
+        actor: &str,
+        transition: Transition,
+        payload: &[u8],
+    ) -> Result<Index, Left> {
+        loop {
+            let newest = match self.persist(open, actor, transition, payload).await {
+                Err(Left::Moved { newest }) => newest,
+                other => return other,
+            };
+            self.applied_below(newest.next()).await.ok_or(Left::Open)?;
+            let now = self.projector.look(|state| state.executions.open(open.execution_id).cloned());
+            match now {
+                Some(now) if now.standing == open.standing => *open = now,
+                Some(_) | None => {
+                    warn!(execution = %open.execution_id, newest = newest.0, "an execution was ended or taken over by another report: what its handler gave is not recorded");
+                    return Err(Left::Moved { newest });
+                }
+            }
+        }
+    }
+
+    /// Appends a record, again and again while the disk is full.
+    async fn persist(
+        &self,
+        open: &mut Open,
+        actor: &str,
+        transition: Transition,
+        payload: &[u8],
+    ) -> Result<Index, Left> {
+        let mut stopped = self.stop.subscribe();
+        loop {
+            if let Some(place) = self.places.reserve() {
+                match self.author.append(open, Step { actor, transition, payload }, place).await {
+                    Ok(index) => return Ok(index),
+                    Err(StepError::Moved { newest }) => return Err(Left::Moved { newest }),
+                    // The process is ending.
+                    Err(StepError::Closed | StepError::Unknown) => return Err(Left::Open),
+                    Err(StepError::DiskFull | StepError::Blob(PutError::DiskFull)) => {}
+                    Err(error @ (StepError::TooLarge(_) | StepError::Payload | StepError::Blob(_))) => {
+                        error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
+                        return Err(Left::Refused);
+                    }
+                    Err(error @ (StepError::Illegal(_) | StepError::Lookup(_))) => {
+                        error!(%error, execution = %open.execution_id, "an execution is left open");
+                        return Err(Left::Open);
+                    }
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.bounds.retry) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => return Err(Left::Open),
+            }
+        }
+    }
+}
+
+impl End {
+    fn completed(output: Vec<u8>) -> Self {
+        Self { transition: Transition::Completed, error: None, output, invoke_us: None }
+    }
+
+    fn failed(error: HandlerError) -> Self {
+        Self { transition: Transition::Failed, error: Some(error), output: Vec::new(), invoke_us: None }
+    }
+
+    /// Its members in canonical order.
+    fn payload(&self, deliveries: u64) -> Vec<u8> {
+        let mut out = b"{".to_vec();
+        if let Some(took) = self.invoke_us {
+            out.extend_from_slice(format!("\"_obs\":{{\"invoke_us\":{took}}},").as_bytes());
+        }
+        if deliveries > 0 {
+            out.extend_from_slice(format!("\"delivery\":{deliveries},").as_bytes());
+        }
+        match &self.error {
+            Some(error) => {
+                out.extend_from_slice(b"\"error\":{\"code\":");
+                json::write_string(&mut out, error.code);
+                out.extend_from_slice(b",\"message\":");
+                json::write_string(&mut out, &error.message);
+                out.extend_from_slice(b"}}");
+            }
+            None => {
+                out.extend_from_slice(b"\"output\":");
+                out.extend_from_slice(&self.output);
+                out.push(b'}');
+            }
+        }
+        out
+    }
+}
+
+fn invalid_output(handler: &Arc<dyn Handler>) -> HandlerError {
+    let message = format!("what the handler {} gave is not canonical JSON", handler.name());
+    HandlerError::new("HANDLER_OUTPUT_INVALID", message)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}

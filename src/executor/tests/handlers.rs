@@ -1,0 +1,75 @@
+//! Handlers that misbehave.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use gesta_log_format::json::canonical;
+use tokio::sync::Semaphore;
+
+use crate::executor::handler::{ExecutionContext, Handler, HandlerError, Output};
+
+/// Does what the payload's `message` says.
+pub(super) struct Odd;
+
+impl Handler for Odd {
+    fn name(&self) -> &'static str {
+        "odd"
+    }
+
+    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
+        let message = canonical::Members::new(&context.payload).flatten().next().unwrap().1;
+        let message = canonical::string(message).unwrap().into_owned();
+        if message == "panic" {
+            panic!("as it was told");
+        }
+        async move {
+            let output = |value: &str, events: &[&str]| Output {
+                value: value.into(),
+                events: events.iter().map(|event| event.as_bytes().to_vec()).collect(),
+            };
+            match message.as_str() {
+                "fail" => Err(HandlerError::new("ODD", "as it was told")),
+                "hang" => std::future::pending().await,
+                "nonsense" => Ok(output("{\"b\":1,\"a\":2}", &[])),
+                "event-that-is-no-object" => Ok(output("null", &["1"])),
+                "events" => {
+                    Ok(output(&format!("\"{}\"", "x".repeat(70_000)), &["{\"nth\":1}", "{\"nth\":2}"]))
+                }
+                _ => Ok(output("null", &[])),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// Ends only when it is let go.
+#[derive(Clone)]
+pub(super) struct Stuck(Arc<Semaphore>);
+
+impl Default for Stuck {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Stuck {
+    pub(super) fn let_go(&self) {
+        self.0.add_permits(1);
+    }
+}
+
+impl Handler for Stuck {
+    fn name(&self) -> &'static str {
+        "stuck"
+    }
+
+    fn invoke(&self, _: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
+        let gate = Arc::clone(&self.0);
+        async move {
+            gate.acquire().await.expect("it is never closed").forget();
+            Ok(Output { value: b"null".to_vec(), events: Vec::new() })
+        }
+        .boxed()
+    }
+}
