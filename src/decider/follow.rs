@@ -106,8 +106,13 @@ impl Follower {
         if self.wait(|applied| applied >= at_start, None) == Next::End {
             return;
         }
+        // The first INTENT that could not be decided, and when it is tried again. Those behind it go on meanwhile.
+        let mut kept: Option<(Index, Instant)> = None;
         loop {
             let seen = *self.applied.borrow_and_update();
+            if let Some((index, _)) = kept.take_if(|(_, at)| *at <= Instant::now()) {
+                self.next = index;
+            }
             let due = self.take();
             let (mut waiting, mut again) = (Vec::with_capacity(due.len()), None);
             for due in &due {
@@ -125,14 +130,11 @@ impl Follower {
                 return;
             }
             if let Some(index) = again {
-                self.next = index;
+                let (first, at) = kept.unwrap_or((index, Instant::now() + RETRY));
+                kept = Some((first.min(index), at));
             }
-            let next = match (due.len() == AT_ONCE, again) {
-                (true, None) => Next::GoOn,
-                (_, Some(_)) => self.wait(|_| false, Some(RETRY)),
-                (false, None) => self.wait(|applied| applied > seen, None),
-            };
-            if next == Next::End {
+            let longest = kept.map(|(_, at)| at.saturating_duration_since(Instant::now()));
+            if due.len() < AT_ONCE && self.wait(|applied| applied > seen, longest) == Next::End {
                 return;
             }
         }
