@@ -155,14 +155,7 @@ impl Prefix for LogPrefix<'_> {
 
     fn blob(&self, reference: &Reference<'_>) -> Result<Blob, PrefixError> {
         let digest = reference.digest;
-        let failed = |cause| PrefixError::Blob { digest, cause };
-        let Some(blob) = self.blobs.blob(&digest).map_err(failed)? else { return Ok(Blob::Missing) };
-        let len = blob.len();
-        let mut content = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
-        let mut pieces = blob.pieces(0..len);
-        while let Some(piece) = pieces.next_piece().map_err(failed)? {
-            content.extend_from_slice(&piece);
-        }
-        Ok(Blob::Content(content))
+        let found = self.blobs.whole(&digest).map_err(|cause| PrefixError::Blob { digest, cause })?;
+        Ok(found.map_or(Blob::Missing, Blob::Content))
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gesta_log_format::Index;
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::log::{ReadError, Reader, SealedSegment};
-use gesta_log_format::record::Record;
+use gesta_log_format::record::{self, Record};
 use gesta_log_format::tree::Hash;
 
 pub use look_up::{blocking, unreadable};
@@ -70,6 +70,12 @@ impl Store {
             return Ok(None);
         };
         Ok(Some(RecordBytes { buffer, at, len }))
+    }
+
+    /// The bytes of one of the newest durable records, from memory; `None` where it is not there any more, or not yet.
+    pub fn recent(&self, index: Index) -> Option<RecordBytes> {
+        let bytes = self.live.holding(index)?.slice(index, index.next());
+        record::decode_trusted(&bytes).ok().map(|record| RecordBytes::of(&record))
     }
 
     /// The lowest `limit` records at or above `since` that may bear the key, confirmed by `matches`. May read the disk.

@@ -38,6 +38,19 @@ impl<F: File> Blob<F> {
         self.len
     }
 
+    /// All its bytes. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Pieces::next_piece`].
+    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        let len = self.len;
+        let (mut pieces, mut bytes) = (self.pieces(0..len), Vec::new());
+        while let Some(piece) = pieces.next_piece()? {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(bytes)
+    }
+
     /// Its bytes within `range`, which lies within its length.
     pub fn pieces(self, range: Range<u64>) -> Pieces<F> {
         let hasher = (range == (0..self.len)).then(Sha256::new);
@@ -52,14 +65,7 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// `InvalidData` where the bytes are not those of the digest; what the disk says.
     pub fn whole(&self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
-        let Some(blob) = self.blob(digest)? else { return Ok(None) };
-        let len = blob.len();
-        let mut bytes = Vec::new();
-        let mut pieces = blob.pieces(0..len);
-        while let Some(piece) = pieces.next_piece()? {
-            bytes.extend_from_slice(&piece);
-        }
-        Ok(Some(bytes))
+        self.blob(digest)?.map(Blob::into_bytes).transpose()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::{Either, select};
-use gesta_log_format::{Index, record};
+use gesta_log_format::Index;
 use gesta_replay::context::ContextError;
 use gesta_replay::decide::decide;
 use gesta_replay::event::{Event, Verdict};
@@ -214,15 +214,11 @@ impl Follower {
     fn propose(&self, due: &Due) -> Result<Option<Waiting>, Kept> {
         let started = Instant::now();
         let Some(place) = self.places.reserve() else { return Err(Kept::Absent) };
-        let group = self.parts.store.live.holding(due.index);
-        let recent = group.map(|group| group.slice(due.index, due.index.next()));
-        let recent = recent.as_ref().and_then(|bytes| record::decode_trusted(bytes).ok());
-        let stored = match recent {
-            Some(_) => None,
-            None => Some(self.parts.store.record(due.index)?.ok_or(Kept::Absent)?),
+        let record = match self.parts.store.recent(due.index) {
+            Some(record) => record,
+            None => self.parts.store.record(due.index)?.ok_or(Kept::Absent)?,
         };
-        let data = recent.map(|record| record.data).or(stored.as_ref().map(|record| record.data()));
-        let intent = Event::parse(data.ok_or(Kept::Absent)?).map_err(ProposeError::from)?;
+        let intent = Event::parse(record.data()).map_err(ProposeError::from)?;
         let (bundle, config) = self.active.of(due.policy, due.context);
         let decision = decide(&intent, &self.prefix(due.index), due.counts, &config, &bundle)?;
         let proposal = propose::record(&intent, &decision.payload, &self.parts.blobs)?;

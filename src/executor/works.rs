@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use gesta_log_format::{Digest, Index, record};
+use gesta_log_format::{Digest, Index};
 
 use crate::blobs;
 use crate::store::{LookupError, RecordBytes, Store};
@@ -49,11 +49,8 @@ impl Works {
     /// # Errors
     /// [`WorksError`].
     pub async fn record(&self, index: Index) -> Result<RecordBytes, WorksError> {
-        if let Some(group) = self.store.live.holding(index) {
-            let bytes = group.slice(index, index.next());
-            if let Ok(record) = record::decode_trusted(&bytes) {
-                return Ok(RecordBytes::of(&record));
-            }
+        if let Some(record) = self.store.recent(index) {
+            return Ok(record);
         }
         let store = Arc::clone(&self.store);
         let read = tokio::task::spawn_blocking(move || store.record(index)).await;
@@ -80,10 +77,5 @@ fn read_blob(blobs: &blobs::Store, digest: Digest, bytes_max: u64) -> Result<Vec
     if len_bytes > bytes_max {
         return Err(WorksError::BlobTooLarge { digest, len_bytes, bytes_max });
     }
-    let mut pieces = blob.pieces(0..len_bytes);
-    let mut content = Vec::new();
-    while let Some(piece) = pieces.next_piece().map_err(unreadable)? {
-        content.extend_from_slice(&piece);
-    }
-    Ok(content)
+    blob.into_bytes().map_err(unreadable)
 }
