@@ -87,7 +87,8 @@ fn a_message_is_echoed_and_what_nobody_handles_fails() {
     client.submit(&Intent { intent_type: "unheard.of".to_owned(), ..Intent::new("nobody") });
     let records = wait_for(&mut client, "nobody", "failed");
     assert_eq!(records[2]["payload"]["error"]["code"], "NO_HANDLER");
-    assert_eq!(client.get("/status").json()["phase"], "FAILED");
+    // The phase is projected, a moment after the record can be read.
+    until("the phase follows", || (client.get("/status").json()["phase"] == "FAILED").then_some(()));
     until("the end is counted", || {
         (server.metric("executions_ended_total{result=\"completed\"}") == 1.0).then_some(())
     });
