@@ -154,6 +154,9 @@ bounds! {
     CHECKPOINT_INTERVAL_SECONDS: u64 = 1;
     /// Most bundles of entries that are read at once, of at most 16 MiB each; others wait.
     ENTRY_BUNDLES_MAX: usize = 4;
+    /// Most leaf hashes that are kept for the tree's files until they take them, of 32 bytes each: four seconds of 60,000
+    /// appends; a tree that is further behind reads the records.
+    FRESH_LEAVES_MAX: usize = 262_144;
     /// Largest piece of the log whose leaves are hashed at once, in bytes.
     TREE_CHUNK_BYTES: usize = MIB;
 

@@ -3,6 +3,7 @@
 //! One thread ([`Signer`]) owns the tree's files and the checkpoint's; routes read what it has published. It never
 //! holds up an append: the tree is derived, and a log whose tree or key is not as it should be goes on unsigned.
 
+mod fresh;
 mod keeper;
 mod keys;
 mod place;
@@ -20,6 +21,7 @@ use gesta_log_format::note::KeyId;
 use gesta_log_format::tree::file::StoredTree;
 use gesta_log_format::{Index, checkpoint};
 
+pub use fresh::FreshLeaves;
 pub use keys::{KeyFiles, KeysError, SigningKeys};
 pub use place::{Place, PlaceError, Signed};
 pub(crate) use routes::router;

@@ -17,6 +17,7 @@ pub use open::{Opened, StoreError, open};
 pub use record_keys::KeyParts;
 
 use crate::keys::{self, Fingerprint, Keys, KeysError};
+use crate::proofs::FreshLeaves;
 use crate::tail::Live;
 
 /// What every part of the server knows of the log.
@@ -27,6 +28,8 @@ pub struct Store {
     pub keys: Arc<Keys>,
     /// The newest durable records, and whoever waits for more.
     pub live: Arc<Live>,
+    /// What the newest records are in the tree.
+    pub fresh_leaves: FreshLeaves,
     /// The log's name.
     pub origin: String,
     /// How often the log was restored or salvaged, from 1.

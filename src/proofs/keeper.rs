@@ -69,17 +69,21 @@ impl Keeper {
         let mut buffer = Vec::new();
         let mut cursor = Cursor::at(Index(self.file.size()));
         loop {
-            if !self.compare()? {
-                cursor = Cursor::at(Index(self.file.size()));
-            }
+            self.compare()?;
             let watermark = self.store.live.published();
-            let at = cursor.next();
+            let at = Index(self.file.size());
             if at >= watermark || (watermark.since(at) > LAST_ROUND_RECORDS_MAX && ended()) {
                 return Ok(());
             }
-            // The root at which recovery found the log is one to stop at.
-            let opened_at = self.store.opened_at.0;
-            let until = if at < opened_at { watermark.min(opened_at) } else { watermark };
+            let until = self.next_root(at).map_or(watermark, |known| known.min(watermark));
+            let fresh = self.store.fresh_leaves.take(at, until);
+            if !fresh.is_empty() {
+                self.file.append(&fresh)?;
+                continue;
+            }
+            if cursor.next() != at {
+                cursor = Cursor::at(at);
+            }
             let chunk = self.store.reader.read(&mut cursor, until, &mut buffer, TREE_CHUNK_BYTES)?;
             let mut leaves = Vec::new();
             let mut rest = buffer.get(..chunk.len).unwrap_or_default();
@@ -91,13 +95,14 @@ impl Keeper {
         }
     }
 
-    /// Compares the tree's root with the log's where the log has one at this size. False where the tree was cut back.
-    fn compare(&mut self) -> Result<bool, KeeperError> {
+    /// Compares the tree's root with the log's where the log has one at this size. Where it is another
+    /// one, the tree is cut back.
+    fn compare(&mut self) -> Result<(), KeeperError> {
         let size = self.file.size();
         if size == self.compared {
-            return Ok(true);
+            return Ok(());
         }
-        let Some(expected) = self.root_of_log(Index(size))? else { return Ok(true) };
+        let Some(expected) = self.root_of_log(Index(size))? else { return Ok(()) };
         let found = self.file.range().root();
         if found == expected {
             self.compared = size;
@@ -105,7 +110,7 @@ impl Keeper {
                 // Sealed: what is synced now need not be made again after a power cut.
                 self.file.sync()?;
             }
-            return Ok(true);
+            return Ok(());
         }
         if self.rebuilt_at == Some(size) {
             let error = KeeperError::Root { size, found, expected };
@@ -118,7 +123,14 @@ impl Keeper {
         if self.file.size() == size {
             self.file.cut(0)?;
         }
-        Ok(false)
+        Ok(())
+    }
+
+    /// The nearest size behind `at` at which the log has a root to compare with: where recovery found it, and the seals.
+    fn next_root(&self, at: Index) -> Option<Index> {
+        let segments = self.store.reader.segments();
+        let seals = segments.iter().filter(|segment| segment.is_sealed()).map(|segment| segment.next());
+        seals.chain([self.store.opened_at.0]).filter(|size| *size > at).min()
     }
 
     /// The root that a seal or recovery gives for the tree of so many records.

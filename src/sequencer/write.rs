@@ -157,6 +157,7 @@ impl<D: Disk, C: Clock> Sequencer<D, C> {
             self.replies.send(&mut round.outcomes);
         } else {
             self.store.keys.insert_batch(round.records());
+            self.store.fresh_leaves.push(round.batch.start(), round.batch.leaves());
             self.store.live.publish(&round.batch);
             self.replies.send(&mut round.outcomes);
             self.metrics.appended(&round.batch);

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::keys::active::ActiveKeys;
 use crate::keys::sealed::SealedKeys;
 use crate::keys::{self, Fingerprint, Keys, KeysError, store};
-use crate::proofs;
+use crate::proofs::{self, FreshLeaves};
 use crate::tail::Live;
 
 /// The directory of the derived store, below the data directory.
@@ -101,6 +101,7 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
         keys: Arc::new(keys),
         origin: origin.to_owned(),
         generation,
+        fresh_leaves: FreshLeaves::default(),
         opened_at: (writer.next(), writer.root()),
         reader,
     });
