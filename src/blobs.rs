@@ -6,6 +6,7 @@
 
 mod bundle;
 mod download;
+mod puts;
 mod range;
 mod reference;
 mod routes;

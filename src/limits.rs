@@ -143,6 +143,8 @@ bounds! {
     BLOB_PIECE_BYTES: usize = 128 * KIB;
     /// Most blobs that are being uploaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
     BLOB_UPLOADS_MAX: usize = 32;
+    /// Most puts that are remembered, about 100 bytes each: whoever has put a blob may refer to it.
+    BLOB_PUTS_MAX: usize = 65_536;
     /// Most blobs that are being downloaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
     BLOB_DOWNLOADS_MAX: usize = 256;
     /// Most bundles of blobs that are being written at once; one more is 503 `BLOB_TRANSFERS_FULL`.

@@ -21,6 +21,8 @@ fn token(name: &str, roles: &[&str], streams: &[&str], actors: &[&str]) -> Strin
 fn server_with_tokens(directory: &std::path::Path) -> Server {
     let tokens = [
         token("writer", &["intent.write"], &["default", "team-*"], &["agent-*"]),
+        token("other-writer", &["intent.write"], &["team-b"], &["*"]),
+        token("reader-writer", &["log.read", "intent.write"], &["default"], &["*"]),
         token("reader", &["log.read"], &["default"], &["*"]),
         token("auditor", &["auditor"], &["*"], &["*"]),
         token("narrow-auditor", &["auditor"], &["default"], &["*"]),
@@ -105,6 +107,42 @@ fn streams_and_actors_bound_what_a_token_does() {
     assert_eq!(get("/events/1").json()["detail"], get("/events/2").json()["detail"]);
     let principal = get("/events/0").json()["payload"]["principal"].clone();
     assert_eq!(principal, json!({"name": "writer", "roles": ["intent.write"]}));
+}
+
+#[test]
+fn a_digest_alone_refers_to_nothing_that_others_have_put() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = server_with_tokens(directory.path());
+    let mut client = server.client();
+    let hex: String = Sha256::digest(b"secret").iter().map(|byte| format!("{byte:02x}")).collect();
+    let reference = json!({ "$blob": format!("sha256:{hex}"), "media_type": "text/plain", "size_bytes": 6 });
+    let put = |client: &mut support::Client, who: &str| {
+        let headers = [("Authorization", who)];
+        client.request("PUT", &format!("/api/blob/sha256/{hex}"), &headers, b"secret").status
+    };
+    let mut number = 0;
+    let mut refer = |client: &mut support::Client, who: &str, stream: &str| {
+        number += 1;
+        let intent = Intent {
+            stream: stream.to_owned(),
+            actor: "agent-1".to_owned(),
+            payload: json!({ "attachment": reference }),
+            ..Intent::new(format!("c{number}"))
+        };
+        let headers = [("Content-Type", "application/json"), ("Authorization", who)];
+        client.request("POST", "/ingress/intent", &headers, intent.body().as_bytes())
+    };
+    assert_eq!(put(&mut client, "Bearer writer"), 201);
+    for (who, stream) in [("Bearer other-writer", "team-b"), ("Bearer reader-writer", "default")] {
+        let refused = refer(&mut client, who, stream);
+        check_problem(&refused, 400, "BLOB_NOT_FOUND", Some("/payload/payload/attachment"));
+    }
+    assert_eq!(refer(&mut client, "Bearer writer", "default").status, 202);
+    let named = refer(&mut client, "Bearer reader-writer", "default").status;
+    assert_eq!(named, 202, "a record that it may read names the blob by now");
+    assert_eq!(refer(&mut client, "Bearer other-writer", "team-b").status, 400);
+    assert_eq!(put(&mut client, "Bearer other-writer"), 201);
+    assert_eq!(refer(&mut client, "Bearer other-writer", "team-b").status, 202);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
     RETRY_AFTER,
 };
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use futures::stream;
 use gesta::auth::{Auth, Patterns, Principal, Role, TicketBounds, Token, TokenDigest};
@@ -580,7 +580,10 @@ fn a_reference_in_a_clients_content_must_name_a_blob_that_is_here() {
     let server = Server::new();
     server.store.put_bytes(b"here").unwrap();
     let here = reference(b"here");
-    let check = |content: String| server.store.check_references(content.as_bytes());
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", HeaderValue::from_static("auditor"));
+    let (auditor, nobody) = (auth().authenticate(&headers).unwrap(), Named::default());
+    let check = |content: String| server.store.check_references(content.as_bytes(), &auditor, &nobody);
     check("{\"text\":\"no reference\"}".to_owned()).unwrap();
     check(format!("{{\"a\":{here},\"b\":[{{\"c\":{here}}}]}}")).unwrap();
     let absent = reference(b"absent");

@@ -57,7 +57,8 @@ pub struct Stored {
 /// Stores a blob under its SHA-256.
 ///
 /// The answer comes once the blob is durable, and is the same whether it was there before. Takes the role
-/// `intent.write`. A record refers to the blob as
+/// `intent.write`. Whoever has put a blob may refer to it, as may who can read it; the server remembers the last 65,536
+/// puts until it ends, and asks for the blob again where it has forgotten. A record refers to the blob as
 /// `{"$blob": "sha256:…", "size_bytes": n, "media_type": "…"}`, the whole value of a member.
 #[utoipa::path(
     put,
@@ -89,6 +90,7 @@ pub async fn put_blob(
         return Err(PutError::TooLarge { bytes_max }.into());
     }
     let size_bytes = store.put(digest, body.into_data_stream()).await?;
+    store.puts.note(&caller, &digest);
     Ok((StatusCode::CREATED, Json(Stored { digest: digest.to_string(), size_bytes })).into_response())
 }
 

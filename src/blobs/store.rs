@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Bounds;
 use super::download::Blob;
+use super::puts::Puts;
 
 const BLOBS: &str = "blobs";
 const ROOT: &str = "blobs/sha256";
@@ -39,6 +40,7 @@ pub struct OpenError {
 pub struct Store<D: Disk = RealDisk> {
     pub(super) disk: D,
     pub(super) bounds: Bounds,
+    pub(super) puts: Puts,
     shards: Vec<Shard>,
     /// Blobs whose file may be visible and not durable: their directory is being synced, or that has failed. A later
     /// put takes a blob out again, so there is at most one entry for each failed sync.
@@ -94,6 +96,7 @@ impl<D: Disk> Store<D> {
         Ok(Self {
             disk,
             bounds,
+            puts: Puts::default(),
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
             doubtful: Mutex::default(),
             temporary_next: AtomicU64::new(0),

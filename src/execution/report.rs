@@ -56,7 +56,7 @@ pub(super) async fn append(
     place: Place,
 ) -> Result<Outcome, Problem> {
     let intent = find_intent(app, report).await?;
-    check_blobs(app, report).await?;
+    check_blobs(app, report, principal).await?;
     let digest = report.digest();
     let mut through = Index(app.store.live.published().0.saturating_sub(1));
     let mut place = Some(place);
@@ -145,12 +145,14 @@ impl Intent {
 }
 
 /// Content that the report refers to has to be there.
-async fn check_blobs(app: &App, report: &Report<'_>) -> Result<(), Problem> {
+async fn check_blobs(app: &App, report: &Report<'_>, principal: &Principal) -> Result<(), Problem> {
     if memchr::memmem::find(&report.payload, b"\"$blob\"").is_none() {
         return Ok(());
     }
-    let (blobs, payload) = (Arc::clone(&app.blobs), report.payload.clone());
-    match tokio::task::spawn_blocking(move || blobs.check_references(&payload)).await {
+    let (app, payload, caller) = (app.clone(), report.payload.clone(), principal.clone());
+    let checked =
+        tokio::task::spawn_blocking(move || app.blobs.check_references(&payload, &caller, &*app.store));
+    match checked.await {
         Ok(checked) => checked.map_err(|error| error.problem("/payload")),
         Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
     }

@@ -80,7 +80,7 @@ impl Ingress {
         }
         self.check_parent(intent).await?;
         self.check_refs(intent).await?;
-        self.check_blobs(intent).await?;
+        self.check_blobs(intent, principal).await?;
         let prepared = self.prepare(&request, principal, exchange).await?;
         let keys = keys(&request, &prepared);
         let (reply, outcome) = oneshot::channel();
@@ -185,12 +185,18 @@ impl Ingress {
     }
 
     /// Content that the client refers to has to be there.
-    async fn check_blobs(self: &Arc<Self>, intent: &Intent<'_>) -> Result<(), Problem> {
+    async fn check_blobs(
+        self: &Arc<Self>,
+        intent: &Intent<'_>,
+        principal: &Principal,
+    ) -> Result<(), Problem> {
         if memchr::memmem::find(&intent.payload, b"\"$blob\"").is_none() {
             return Ok(());
         }
-        let (this, payload) = (Arc::clone(self), intent.payload.clone());
-        let checked = tokio::task::spawn_blocking(move || this.blobs.check_references(&payload)).await;
+        let (this, payload, caller) = (Arc::clone(self), intent.payload.clone(), principal.clone());
+        let checked =
+            tokio::task::spawn_blocking(move || this.blobs.check_references(&payload, &caller, &*this.store));
+        let checked = checked.await;
         match checked {
             Ok(checked) => checked.map_err(|error| error.problem("/payload/payload")),
             Err(_panicked) => Err(Problem::new(ReasonCode::Internal)),
