@@ -33,6 +33,7 @@ pub use registry::{Duty, Registry};
 pub use routes::router;
 pub use works::{Works, WorksError};
 
+use crate::append::Appender;
 use crate::blobs;
 use crate::limits;
 use crate::projector::Projector;
@@ -96,8 +97,9 @@ impl Executor {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { store, blobs, queue, projector, registry, bounds } = parts;
         let (metrics, head_at_start) = (Metrics::new(), store.reader.head());
+        let appender = Appender::new(Arc::clone(&store), Arc::clone(&blobs), queue);
         Arc::new(Self {
-            author: Author::new(Arc::clone(&store), Arc::clone(&blobs), queue, metrics.clone()),
+            author: Author::new(appender, metrics.clone()),
             works: Arc::new(Works::new(store, blobs)),
             projector,
             registry,

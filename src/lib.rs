@@ -3,6 +3,7 @@
 //! Data flows ingress -> sequencer -> projector -> tail; `ARCHITECTURE.md` is the tour.
 
 pub mod activation;
+pub mod append;
 pub mod auth;
 pub mod blobs;
 pub mod cli;

@@ -11,14 +11,15 @@ use gesta_replay::context::ContextError;
 use gesta_replay::decide::decide;
 use gesta_replay::event::{Event, Verdict};
 use gesta_replay::policy::Counts;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use super::active::{Active, Pending};
 use super::propose::{self, ProposeError};
 use super::{Parts, Stop};
+use crate::append::{AppendError, Appender, Pending as Queued};
 use crate::prefix::{LogPrefix, PrefixError};
 use crate::projector::State;
-use crate::sequencer::{Append, Outcome, Places};
+use crate::sequencer::Places;
 
 /// INTENTs that are decided before the outcome of their records is waited for.
 const AT_ONCE: usize = 256;
@@ -39,7 +40,7 @@ struct Due {
 struct Waiting {
     index: Index,
     result: Verdict,
-    outcome: oneshot::Receiver<Outcome>,
+    queued: Queued,
 }
 
 /// Whether the thread goes on.
@@ -66,6 +67,7 @@ enum Kept {
 
 pub(super) struct Follower {
     parts: Parts,
+    appender: Appender,
     places: Arc<Places>,
     stop: Stop,
     runtime: tokio::runtime::Handle,
@@ -80,8 +82,11 @@ pub(super) struct Follower {
 impl Follower {
     pub(super) fn new(parts: Parts, places: Arc<Places>, stop: Stop) -> Self {
         let applied = parts.projector.watch();
+        let (store, blobs, queue) =
+            (Arc::clone(&parts.store), Arc::clone(&parts.blobs), Arc::clone(&parts.queue));
         Self {
             parts,
+            appender: Appender::new(store, blobs, queue),
             places,
             stop,
             runtime: tokio::runtime::Handle::current(),
@@ -119,6 +124,7 @@ impl Follower {
                 match self.propose(due) {
                     Ok(Some(proposed)) => waiting.push(proposed),
                     Ok(None) => {}
+                    Err(Kept::Propose(ProposeError::Append(AppendError::Closed))) => return,
                     Err(why) => {
                         tracing::error!(index = due.index.0, %why, "an intent cannot be decided now");
                         again = again.or(Some(due.index));
@@ -221,36 +227,34 @@ impl Follower {
         let intent = Event::parse(record.data()).map_err(ProposeError::from)?;
         let (bundle, config) = self.active.of(due.policy, due.context);
         let decision = decide(&intent, &self.prefix(due.index), due.counts, &config, &bundle)?;
-        let proposal = propose::record(&intent, &decision.payload, &self.parts.blobs)?;
-        let ticket = self.parts.store.keys.checked_through();
-        if self.parts.store.keys.newest(&proposal.subject).map_err(crate::store::LookupError::from)?.is_some()
-        {
-            return Ok(None);
-        }
-        let (reply, outcome) = oneshot::channel();
-        let append = Append {
-            prepared: proposal.prepared,
-            keys: proposal.keys,
-            subjects: vec![(proposal.subject, None)],
-            ticket,
-            place,
-            reply,
+        let ready = propose::record(&intent, &decision.payload, &self.appender)?;
+        let queued = match self.appender.push(ready, place) {
+            Ok(queued) => queued,
+            Err(AppendError::Moved { .. }) => return Ok(None),
+            Err(error) => return Err(ProposeError::from(error).into()),
         };
-        // A closed queue drops the append, and with it the sender: the outcome says so.
-        let _ = self.parts.queue.push(append);
         self.parts.metrics.decide_seconds.record(started.elapsed());
-        Ok(Some(Waiting { index: due.index, result: decision.result, outcome }))
+        Ok(Some(Waiting { index: due.index, result: decision.result, queued }))
     }
 
     /// Waits for what became of the records. Ends where the sequencer has ended.
     fn settle(&self, waiting: Vec<Waiting>, again: &mut Option<Index>) -> Next {
-        for Waiting { index, result, outcome } in waiting {
-            match self.runtime.block_on(outcome) {
-                Ok(Outcome::Appended(_)) => self.parts.metrics.decided(result),
+        for Waiting { index, result, queued } in waiting {
+            match self.runtime.block_on(queued.outcome()) {
+                Ok(_) => self.parts.metrics.decided(result),
                 // Another decider was faster: there is one DECISION all the same.
-                Ok(Outcome::Conflict { .. }) => {}
-                Ok(Outcome::DiskFull) => *again = Some(again.map_or(index, |first: Index| first.min(index))),
-                Err(_ended) => return Next::End,
+                Err(AppendError::Moved { .. }) => {}
+                Err(AppendError::DiskFull) => {
+                    *again = Some(again.map_or(index, |first: Index| first.min(index)));
+                }
+                Err(
+                    AppendError::Closed
+                    | AppendError::Unknown
+                    | AppendError::TooLarge(_)
+                    | AppendError::Payload
+                    | AppendError::Blob(_)
+                    | AppendError::Lookup(_),
+                ) => return Next::End,
             }
         }
         Next::GoOn

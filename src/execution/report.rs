@@ -12,6 +12,7 @@ use gesta_replay::projections::executions::Open;
 
 use super::Outcome;
 use super::request::Report;
+use crate::append::AppendError;
 use crate::auth::Principal;
 use crate::executor::{Duty, Step, StepError};
 use crate::keys::Fingerprint;
@@ -97,7 +98,7 @@ pub(super) async fn append(
         let reserved = place.take().map_or_else(|| app.ingress.reserve(), Ok)?;
         match app.executor.author().append(&mut open, step, reserved).await {
             Ok(index) => return Ok(Outcome::Now(index)),
-            Err(StepError::Moved { newest }) => through = newest,
+            Err(StepError::Append(AppendError::Moved { newest, .. })) => through = newest,
             Err(error) => return Err(error.into()),
         }
     }
@@ -232,14 +233,7 @@ impl From<StepError> for Problem {
             StepError::Illegal(illegal) => {
                 Self::new(ReasonCode::IllegalTransition).detail(format!("Nothing was appended: {illegal}."))
             }
-            StepError::Moved { newest } => Self::new(ReasonCode::SubjectConflict).index(newest.0),
-            StepError::DiskFull => Self::new(ReasonCode::DiskFull),
-            StepError::Closed => Self::new(ReasonCode::Draining),
-            StepError::Unknown => Self::new(ReasonCode::OutcomeUnknown),
-            StepError::TooLarge(error) => error.into(),
-            StepError::Payload => Self::new(ReasonCode::Internal),
-            StepError::Blob(error) => error.into(),
-            StepError::Lookup(error) => unreadable(&error.into()),
+            StepError::Append(error) => error.into(),
         }
     }
 }

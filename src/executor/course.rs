@@ -14,6 +14,7 @@ use tracing::{error, warn};
 use super::dispatch::{Job, Work};
 use super::handler::{Asked, Handler, HandlerError, Output};
 use super::{Executor, Step, StepError};
+use crate::append::AppendError;
 use crate::blobs::PutError;
 use crate::limits::EXECUTION_DELIVERIES_MAX;
 
@@ -189,18 +190,24 @@ impl Executor {
             if let Some(place) = self.places.reserve() {
                 match self.author.append(open, Step { actor, transition, payload }, place).await {
                     Ok(index) => return Ok(index),
-                    Err(StepError::Moved { newest }) => return Err(Left::Moved { newest }),
-                    // The process is ending.
-                    Err(StepError::Closed | StepError::Unknown) => return Err(Left::Open),
-                    Err(StepError::DiskFull | StepError::Blob(PutError::DiskFull)) => {}
-                    Err(error @ (StepError::TooLarge(_) | StepError::Payload | StepError::Blob(_))) => {
-                        error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
-                        return Err(Left::Refused);
-                    }
-                    Err(error @ (StepError::Illegal(_) | StepError::Lookup(_))) => {
-                        error!(%error, execution = %open.execution_id, "an execution is left open");
+                    Err(StepError::Illegal(illegal)) => {
+                        error!(%illegal, execution = %open.execution_id, "an execution is left open");
                         return Err(Left::Open);
                     }
+                    Err(StepError::Append(error)) => match error {
+                        AppendError::Moved { newest, .. } => return Err(Left::Moved { newest }),
+                        // The process is ending.
+                        AppendError::Closed | AppendError::Unknown => return Err(Left::Open),
+                        AppendError::DiskFull | AppendError::Blob(PutError::DiskFull) => {}
+                        AppendError::TooLarge(_) | AppendError::Payload | AppendError::Blob(_) => {
+                            error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
+                            return Err(Left::Refused);
+                        }
+                        AppendError::Lookup(_) => {
+                            error!(%error, execution = %open.execution_id, "an execution is left open");
+                            return Err(Left::Open);
+                        }
+                    },
                 }
             }
             tokio::select! {

@@ -10,6 +10,7 @@ use gesta_replay::lifecycle::Transition;
 use serde_json::{Value, json};
 
 use super::{Bounds, Registry, Step, StepError};
+use crate::append::AppendError;
 use handlers::{Odd, Stuck};
 use world::{World, member};
 
@@ -219,7 +220,10 @@ fn what_the_life_of_an_execution_does_not_allow_is_not_appended() {
         let place = || world.places.reserve().unwrap();
         let first = executor.author().append(&mut open.clone(), running, place()).await.unwrap();
         let second = executor.author().append(&mut open.clone(), running, place()).await.unwrap_err();
-        assert!(matches!(second, StepError::Moved { newest } if newest == first), "{second}");
+        assert!(
+            matches!(second, StepError::Append(AppendError::Moved { newest, .. }) if newest == first),
+            "{second}"
+        );
         executor.stop(Duration::from_secs(60)).await;
     });
 }

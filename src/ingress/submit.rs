@@ -13,6 +13,7 @@ use gesta_replay::context::{ContextError, EmptyRefsPolicy, RefCode, RefFault, Sc
 
 use super::request::{INTERFACE_VERSION, Intent};
 use super::{Submitted, parents};
+use crate::append::Appender;
 use crate::auth::Principal;
 use crate::blobs;
 use crate::decider::ActiveSettings;
@@ -53,6 +54,12 @@ impl<'a> Request<'a> {
 }
 
 impl Ingress {
+    /// What appends other records than intents by the same queue.
+    #[must_use]
+    pub fn appender(&self) -> Appender {
+        Appender::new(Arc::clone(&self.store), Arc::clone(&self.blobs), Arc::clone(&self.queue))
+    }
+
     /// A place in the queue, reserved before anything else is done for a request.
     ///
     /// # Errors
@@ -375,8 +382,6 @@ fn request_digest(intent: &Intent<'_>) -> Digest {
 
 fn keys(request: &Request<'_>, prepared: &Prepared) -> Vec<Fingerprint> {
     let intent = request.intent;
-    let mut keys = Vec::with_capacity(6);
-    keys.push(request.key);
     let parts = KeyParts {
         stream_id: &intent.stream_id,
         correlation_id: &intent.correlation_id,
@@ -384,9 +389,5 @@ fn keys(request: &Request<'_>, prepared: &Prepared) -> Vec<Fingerprint> {
         turn_id: &intent.turn_id,
         digest: prepared.digest(),
     };
-    parts.push(&mut keys);
-    for digest in blobs::references(prepared.text()) {
-        keys.push(Fingerprint::digest(&digest));
-    }
-    keys
+    parts.keys(std::iter::once(request.key), prepared.text())
 }

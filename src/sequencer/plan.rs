@@ -135,7 +135,6 @@ impl<C: Clock> Plan<C> {
             payload: payload.as_bytes(),
         };
         let prepared = Prepared::new(&draft).expect("a record of our own making fits");
-        let mut keys = vec![subject];
         let parts = KeyParts {
             stream_id: SYSTEM_STREAM,
             correlation_id: &turn_id,
@@ -143,7 +142,7 @@ impl<C: Clock> Plan<C> {
             turn_id: &turn_id,
             digest: prepared.digest(),
         };
-        parts.push(&mut keys);
+        let keys = parts.keys(std::iter::once(subject), prepared.text());
         round.push(&prepared, reading.recorded_at, &keys, [subject], self.moved_by(hand));
     }
 }

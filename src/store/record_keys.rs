@@ -29,6 +29,15 @@ impl KeyParts<'_> {
         keys.push(Fingerprint::turn_anywhere(self.stream_id, self.turn_id));
         keys.push(Fingerprint::digest(&self.digest));
     }
+
+    /// All keys of a record whose envelope is `text` but for what the sequencer gives: those of its subjects first.
+    pub fn keys(&self, subjects: impl Iterator<Item = Fingerprint>, text: &[u8]) -> Vec<Fingerprint> {
+        let mut keys = Vec::with_capacity(6);
+        keys.extend(subjects);
+        self.push(&mut keys);
+        keys.extend(blobs::references(text).map(|digest| Fingerprint::digest(&digest)));
+        keys
+    }
 }
 
 /// Appends the keys of a written envelope. `None` where it is not one.

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use crate::append::Appender;
 use crate::blobs;
 use crate::config::Config;
 use crate::executor::{Bounds, Executor, Parts, Registry, Works};
@@ -33,7 +34,7 @@ use crate::projector::{Origin, Pace, Projector, Scope, Snapshots, Source};
 use crate::sequencer::{
     Acknowledgements, Append, HANDS, Outcome, Places, Queue, Sequencer, Sequencing, SystemClock,
 };
-use crate::store::{self, KeyParts, Opened, Store};
+use crate::store::{self, Opened, Store};
 
 /// Nothing that goes well waits for it.
 const LONG: Duration = Duration::from_secs(60);
@@ -199,8 +200,7 @@ impl World {
         let text = |raw| canonical::unescape(raw).unwrap().into_owned();
         let (stream_id, thread_id) = (text(view.stream_id), text(view.thread_id));
         let (turn_id, correlation_id) = (text(view.turn_id), text(view.correlation_id));
-        let key = Fingerprint::subject(&stream_id, &subject);
-        let prepared = Prepared::new(&Draft {
+        let draft = Draft {
             kind,
             type_name,
             stream_id: &stream_id,
@@ -214,19 +214,14 @@ impl World {
             cause: Some(event.index()),
             subjects: &[Expectation { subject, expected }],
             payload,
-        });
-        let prepared = prepared.unwrap();
-        let mut keys = vec![key];
-        let digest = prepared.digest();
-        KeyParts {
-            stream_id: &stream_id,
-            correlation_id: &correlation_id,
-            thread_id: &thread_id,
-            turn_id: &turn_id,
-            digest,
-        }
-        .push(&mut keys);
-        self.append(prepared, keys, vec![(key, expected)]).await
+        };
+        self.draft(&draft).await
+    }
+
+    async fn draft(&self, draft: &Draft<'_>) -> Index {
+        let (store, blobs, queue) =
+            (Arc::clone(&self.store), Arc::clone(&self.blobs), Arc::clone(&self.queue));
+        Appender::new(store, blobs, queue).append(draft, self.places.reserve().unwrap()).await.unwrap()
     }
 
     pub(super) async fn register(&self, intent_type: &str, name: &str, kind: &str) {
@@ -250,9 +245,8 @@ impl World {
         payload: &Value,
         expected: Option<Index>,
     ) {
-        let subject = format!("handler/{intent_type}/{name}");
-        let key = Fingerprint::subject("_system", &subject);
-        let prepared = Prepared::new(&Draft {
+        let (subject, payload) = (format!("handler/{intent_type}/{name}"), payload.to_string().into_bytes());
+        let draft = Draft {
             kind: Kind::Control,
             type_name,
             stream_id: "_system",
@@ -265,9 +259,9 @@ impl World {
             correlation_id: type_name,
             cause: None,
             subjects: &[Expectation { subject, expected }],
-            payload: payload.to_string().as_bytes(),
-        });
-        let index = self.append(prepared.unwrap(), vec![key], vec![(key, expected)]).await;
+            payload: &payload,
+        };
+        let index = self.draft(&draft).await;
         self.projector.wait_applied(index, LONG).await.unwrap();
     }
 
