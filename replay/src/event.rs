@@ -19,6 +19,7 @@ mod execution_id;
 mod fault;
 mod intent;
 mod member;
+mod task;
 
 pub use body::{Artifact, Body, Control, Decision, Execution, Intent, Ledger, Session, Task};
 pub use content::{BlobReference, Content, Elements};
@@ -30,6 +31,11 @@ pub use execution::{Failure, Happened};
 pub use execution_id::ExecutionId;
 pub use fault::{EventError, Fault};
 pub use intent::{CancelRequested, DeclaredRef, Principal, Submitted};
+pub(crate) use task::task_kind;
+pub use task::{
+    BatchName, BufferPublished, Nonce, PRIORITY_MAX, TaskClaimed, TaskCompleted, TaskDescription, TaskFailed,
+    TaskHandler, TaskId, TaskLimits, TaskPayload, TaskQueued, TaskRetry, TimeLimit,
+};
 
 /// The stream of CONTROL records.
 pub const SYSTEM_STREAM: &str = "_system";

@@ -17,6 +17,8 @@ pub mod decisions;
 pub mod executions;
 pub mod handlers;
 pub mod head;
+pub mod leases;
+pub mod tasks;
 pub mod threads;
 
 /// What configures the server for everyone stands where no tenant writes.

@@ -2,8 +2,9 @@
 
 use gesta_log_format::Index;
 
-use crate::event::ExecutionId;
+use crate::event::{ExecutionId, TaskId};
 use crate::lifecycle::IllegalTransition;
+use crate::task_lifecycle;
 
 /// How a record that is well formed contradicts those before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -112,6 +113,26 @@ pub enum Rule {
         /// Its name.
         handler_name: String,
     },
+    /// A task that is not there.
+    #[error("there is no task {task_id}: it was not queued, or its execution has ended")]
+    TaskNotOpen {
+        /// The task.
+        task_id: TaskId,
+    },
+    /// A step of a task that may not follow.
+    #[error("the task {task_id}: {cause}")]
+    Task {
+        /// The task.
+        task_id: TaskId,
+        /// Why not.
+        cause: task_lifecycle::IllegalTransition,
+    },
+    /// An execution ends, and its task does not.
+    #[error("it ends the execution of the task {task_id}, which has not ended")]
+    TaskLeftOpen {
+        /// The task.
+        task_id: TaskId,
+    },
 }
 
 struct Previous(Option<Index>);
@@ -145,6 +166,9 @@ impl Rule {
             Self::Time => "TIME",
             Self::ControlStream => "CONTROL_STREAM",
             Self::HandlerUnknown { .. } => "HANDLER_UNKNOWN",
+            Self::TaskNotOpen { .. } => "TASK_NOT_OPEN",
+            Self::Task { cause, .. } => cause.name(),
+            Self::TaskLeftOpen { .. } => "TASK_LEFT_OPEN",
         }
     }
 }

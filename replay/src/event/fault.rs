@@ -75,6 +75,9 @@ pub enum Fault {
     /// An EXECUTION without a subject that names an execution.
     #[error("none of its subjects is execution/ and a ULID")]
     NoExecution,
+    /// A TASK without a subject that names a task.
+    #[error("none of its subjects is task/ and a ULID")]
+    NoTask,
     /// A DECISION that neither allows nor denies.
     #[error("its result is {found:?}, which is neither ALLOW nor DENY")]
     UnknownResult {

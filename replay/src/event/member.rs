@@ -44,7 +44,7 @@ impl<'a> Member<'a> {
         self.name.rsplit_once('.').map_or(self.name, |(_, key)| key).as_bytes()
     }
 
-    fn checked<T>(
+    pub(super) fn checked<T>(
         self,
         wanted: &'static str,
         read: impl FnOnce(&'a [u8]) -> Option<T>,

@@ -129,7 +129,7 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
             *intent_index < start
         }
         // Its INTENT is found by the correlation id; only if it is here, all of the execution is.
-        Rule::NotOpen { .. } => {
+        Rule::NotOpen { .. } | Rule::TaskNotOpen { .. } => {
             let (stream, correlation) = (event.stream_id(), event.correlation_id());
             let (Ok(stream), Ok(correlation)) = (stream, correlation) else { return false };
             history.by_correlation(&stream, &correlation, event.index()).is_none()
@@ -144,7 +144,9 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
         | Rule::NothingToCancel
         | Rule::Cause { .. }
         | Rule::Time
-        | Rule::ControlStream => false,
+        | Rule::ControlStream
+        | Rule::Task { .. }
+        | Rule::TaskLeftOpen { .. } => false,
     }
 }
 
@@ -163,7 +165,7 @@ pub(super) fn envelope(index: Index, fault: &Fault) -> Finding {
     let (class, rule) = match fault {
         Fault::UnknownKind { .. } | Fault::UnknownType { .. } => (Class::Incomplete, "UNKNOWN_TYPE"),
         Fault::Payload { .. } | Fault::UnknownResult { .. } => (Class::Tampered, "PAYLOAD"),
-        Fault::Subjects | Fault::NoExecution => (Class::Tampered, "SUBJECT"),
+        Fault::Subjects | Fault::NoExecution | Fault::NoTask => (Class::Tampered, "SUBJECT"),
         Fault::NotTime => (Class::Tampered, "TIME"),
         Fault::Member { .. } | Fault::Surplus | Fault::NotText { .. } => (Class::Tampered, "ENVELOPE"),
     };
