@@ -13,12 +13,14 @@ use gesta_log_format::{Index, Kind, Timestamp};
 mod body;
 mod content;
 mod control;
+mod dataset;
 mod decision;
 mod execution;
 mod execution_id;
 mod fault;
 mod intent;
 mod member;
+mod registration;
 mod task;
 
 pub use body::{Artifact, Body, Control, Decision, Execution, Intent, Ledger, Session, Task};
@@ -26,11 +28,13 @@ pub use content::{BlobReference, Content, Elements};
 pub use control::{
     ContextActivated, HandlerKind, HandlerRegistered, HandlerRemoved, KeyRotated, LogBase, PolicyActivated,
 };
+pub use dataset::{DatasetEvent, DatasetExtent, DatasetMetadata, DatasetName, DatasetVersion};
 pub use decision::{Boundary, Decided, Engine, PolicyPin};
 pub use execution::{Failure, Happened};
 pub use execution_id::ExecutionId;
 pub use fault::{EventError, Fault};
 pub use intent::{CancelRequested, DeclaredRef, Principal, Submitted};
+pub use registration::{Job, Publish, RegisteredLimits, Registration};
 pub(crate) use task::task_kind;
 pub use task::{
     BatchName, BufferPublished, Nonce, PRIORITY_MAX, TaskClaimed, TaskCompleted, TaskDescription, TaskFailed,

@@ -133,6 +133,73 @@ pub enum Rule {
         /// The task.
         task_id: TaskId,
     },
+    /// A task does not name the INTENT of its execution, or a handler of another type of intent.
+    #[error(
+        "it is not a task of its execution's INTENT at index {intent_index}, of the type {intent_type:?}"
+    )]
+    TaskIntent {
+        /// The INTENT.
+        intent_index: Index,
+        /// What that asks for.
+        intent_type: String,
+    },
+    /// A task does not follow from what it has to follow from.
+    #[error("its cause is not index {wanted}: the task's previous record, or the DECISION that allowed it")]
+    TaskCause {
+        /// What its cause should be.
+        wanted: Index,
+    },
+    /// A task's handler is none for tasks.
+    #[error(
+        "it is for the handler {handler_name:?} of index {index}, which was not registered for such tasks"
+    )]
+    TaskHandler {
+        /// Its name.
+        handler_name: String,
+        /// The record that should have registered it.
+        index: Index,
+    },
+    /// A dataset version is registered as something else than it is.
+    #[error(
+        "it registers the version {dataset_version:?} of the dataset {dataset_uuid:?} with other metadata than the \
+         record at index {first} did"
+    )]
+    DatasetConflict {
+        /// The dataset.
+        dataset_uuid: String,
+        /// Its version.
+        dataset_version: String,
+        /// What registered it.
+        first: Index,
+    },
+    /// An attempt publishes a batch that waits already.
+    #[error("it publishes the batch again that the record at index {first} did")]
+    BatchTwice {
+        /// What published it.
+        first: Index,
+    },
+    /// A sink takes a batch that does not wait.
+    #[error("no batch {batch_uri:?} of the task {task_id} waits: it was taken, or it was not published")]
+    BatchNotWaiting {
+        /// The task.
+        task_id: TaskId,
+        /// Where the batch would be.
+        batch_uri: String,
+    },
+    /// A sink takes a batch out of order.
+    #[error("the batch at index {first}, of the same scope, was published before and still waits")]
+    BatchOrder {
+        /// What has to be taken first.
+        first: Index,
+    },
+    /// What a sink says is not anchored where the batch was published.
+    #[error(
+        "its stream, lane, correlation id, thread, turn or parent turn is not that of the batch at index {published}"
+    )]
+    BatchAnchors {
+        /// What published the batch.
+        published: Index,
+    },
 }
 
 struct Previous(Option<Index>);
@@ -169,6 +236,14 @@ impl Rule {
             Self::TaskNotOpen { .. } => "TASK_NOT_OPEN",
             Self::Task { cause, .. } => cause.name(),
             Self::TaskLeftOpen { .. } => "TASK_LEFT_OPEN",
+            Self::TaskIntent { .. } => "TASK_INTENT",
+            Self::TaskCause { .. } => "TASK_CAUSE",
+            Self::TaskHandler { .. } => "TASK_HANDLER",
+            Self::DatasetConflict { .. } => "DATASET_CONFLICT",
+            Self::BatchTwice { .. } => "BATCH_PUBLISHED_TWICE",
+            Self::BatchNotWaiting { .. } => "BATCH_NOT_WAITING",
+            Self::BatchOrder { .. } => "BATCH_OUT_OF_ORDER",
+            Self::BatchAnchors { .. } => "ANCHORS",
         }
     }
 }

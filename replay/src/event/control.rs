@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use gesta_log_format::Digest;
 
 use super::content::Content;
-use super::{Event, EventError, Fault};
+use super::{Event, EventError, Fault, Registration};
 
 /// The payload of a CONTROL `policy_activated`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct HandlerRegistered<'a> {
     pub handler_name: Cow<'a, str>,
     /// Who runs it.
     pub kind: HandlerKind,
-    /// The whole registration: the payload, canonical.
+    /// The whole registration: the payload, canonical. [`Registration::parse`] reads it.
     pub registration: &'a [u8],
 }
 
@@ -92,6 +92,9 @@ pub struct LogBase<'a> {
     /// The root over them, as it is written.
     pub root: Cow<'a, str>,
 }
+
+/// All of them, as an error lists them.
+pub(super) const HANDLER_KINDS: &str = "builtin, external, worker, push or stream";
 
 impl HandlerKind {
     /// Every kind.
@@ -150,9 +153,17 @@ impl<'a> Event<'a> {
         Ok(HandlerRegistered {
             intent_type: intent_type.text()?,
             handler_name: handler_name.text()?,
-            kind: kind.one_of("builtin, external, worker, push or stream", HandlerKind::parse)?,
+            kind: kind.one_of(HANDLER_KINDS, HandlerKind::parse)?,
             registration: self.view.payload,
         })
+    }
+
+    /// The whole payload of a CONTROL `handler_registered`.
+    ///
+    /// # Errors
+    /// [`Fault::Payload`].
+    pub fn registration(&self) -> Result<Registration<'a>, EventError> {
+        Registration::parse(self.view.payload, self.view.index)
     }
 
     /// The payload as that of a CONTROL `handler_removed`.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use gesta_log_format::json::canonical::{self, Members};
 use gesta_log_format::{Digest, Index};
 
-use super::content::{Content, texts, whole_number};
+use super::content::{Content, Elements, texts, whole_number};
 use super::{Event, EventError, ExecutionId, Fault};
 
 /// A member that a payload should have: its name, as errors give it, and its text, where it is there.
@@ -24,7 +24,11 @@ impl<'a> Event<'a> {
 }
 
 /// Finds members of an object in one walk; what is not one has none. A name is what stands behind its last dot.
-fn find<'a, const N: usize>(object: &'a [u8], index: Index, names: [&'static str; N]) -> [Member<'a>; N] {
+pub(super) fn find<'a, const N: usize>(
+    object: &'a [u8],
+    index: Index,
+    names: [&'static str; N],
+) -> [Member<'a>; N] {
     let mut found = names.map(|name| Member { name, value: None, index });
     let mut missing = N;
     for (key, value) in Members::new(object).map_while(Result::ok) {
@@ -74,6 +78,18 @@ impl<'a> Member<'a> {
     ) -> Result<[Member<'a>; N], EventError> {
         self.checked("an object", |value| {
             (value.first() == Some(&b'{')).then(|| find(value, self.index, names))
+        })
+    }
+
+    /// Members of each object of a list that is in the record itself.
+    pub(super) fn objects<const N: usize>(
+        self,
+        names: [&'static str; N],
+    ) -> Result<Vec<[Member<'a>; N]>, EventError> {
+        self.checked("a list of objects in the record itself", |value| {
+            value.first().filter(|first| **first == b'[')?;
+            let object = |element: Option<&'a [u8]>| element.filter(|one| one.first() == Some(&b'{'));
+            Elements::new(value).map(|element| Some(find(object(element)?, self.index, names))).collect()
         })
     }
 

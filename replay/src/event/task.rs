@@ -169,7 +169,8 @@ pub struct TaskCompleted<'a> {
     pub events: Option<Content<'a>>,
     /// A list of outputs.
     pub outputs: Option<Content<'a>>,
-    /// A list, each element a [`super::DatasetVersion`]; never a blob, since the state of the datasets is made of it.
+    /// A list, each element a [`super::DatasetVersion`]: see [`Event::datasets_published`]. Never a blob, since the
+    /// state of the datasets is made of it.
     pub datasets_published: Option<&'a [u8]>,
 }
 

@@ -6,8 +6,9 @@
 //! | `expected` | each subject names the index of its previous record in the same stream, or null as its first |
 //! | one INTENT | a correlation id is submitted once in a stream, and cancelled only then |
 //! | one DECISION | the subject `decision/{intent index}` has one record |
-//! | subjects | an INTENT names `intent/{correlation_id}`, a DECISION `decision/{intent_index}`, an EXECUTION its execution |
-//! | cause | lies before the record |
+//! | subjects | an INTENT names `intent/{correlation_id}`, a DECISION `decision/{intent_index}`, an EXECUTION its execution, a TASK its task and each dataset version that it publishes, an ARTIFACT about a dataset version that |
+//! | cause | lies before the record; that of a TASK is the task's previous record |
+//! | handler | that of a task was registered at some time |
 //! | CONTROL | stands in `_system`, and nothing else does |
 //!
 //! Whether a DECISION or an EXECUTION may come, and that it is anchored where its INTENT is, [`super::decisions`] and
@@ -27,7 +28,7 @@ use std::borrow::Cow;
 use gesta_log_format::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Body, Event, EventError, Execution, Intent, SYSTEM_STREAM};
+use crate::event::{Artifact, Body, Event, EventError, Execution, Intent, SYSTEM_STREAM, Task, TaskHandler};
 use crate::fingerprint::{Fingerprint, Table, Tag};
 use crate::projection::{FoldError, Projection, in_place};
 use crate::rule::Rule;
@@ -97,7 +98,55 @@ impl Audit {
             }
             self.moving.push(fingerprint);
         }
-        wanted.judge(named).map_err(|rule| FoldError::broken(event, rule))
+        wanted.judge(named).map_err(|rule| FoldError::broken(event, rule))?;
+        match event.body() {
+            Body::Task(task) => self.check_task(event, task, named.flatten()),
+            Body::Intent(_)
+            | Body::Decision(_)
+            | Body::Execution(_)
+            | Body::Artifact(_)
+            | Body::Session(_)
+            | Body::Control(_)
+            | Body::Ledger(_) => Ok(()),
+        }
+    }
+
+    /// What is asked of a TASK besides, `previous` being the task's previous record.
+    fn check_task(
+        &mut self,
+        event: &Event<'_>,
+        task: Task,
+        previous: Option<Index>,
+    ) -> Result<(), FoldError> {
+        let broken = |rule| Err(FoldError::broken(event, rule));
+        if let Some(wanted) = previous.filter(|previous| event.cause() != Some(*previous)) {
+            return broken(Rule::TaskCause { wanted });
+        }
+        if task == Task::Completed {
+            for version in event.datasets_published()? {
+                let wanted = version.name.subject();
+                let named = event.subjects().flatten().any(|(subject, _)| subject == wanted);
+                if !named {
+                    return broken(Rule::Subject { wanted });
+                }
+            }
+        }
+        let first = if task == Task::Queued { event.task_queued()?.first } else { None };
+        match first {
+            Some(first) if !self.was_registered(&first.handler) => {
+                let handler_name = first.handler.handler_name.into_owned();
+                broken(Rule::TaskHandler { handler_name, index: first.handler.index })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the handler's subject has had a record at that index or above.
+    fn was_registered(&mut self, handler: &TaskHandler<'_>) -> bool {
+        let subject = format!("handler/{}/{}", handler.intent_type, handler.handler_name);
+        let parts = [SYSTEM_STREAM.as_bytes(), subject.as_bytes()];
+        let fingerprint = Fingerprint::of(&mut self.buffer, Tag::Subject, &parts);
+        self.subjects.number(fingerprint).is_some_and(|last| handler.index.0 <= last)
     }
 
     /// Moves what was checked to the record.
@@ -117,8 +166,10 @@ enum Wanted<'a> {
     CancelRequested(Cow<'a, str>),
     /// `decision/{index}`, as its only one.
     Decision(Index),
-    /// `execution/{id}`, whose id [`super::executions`] reads.
+    /// `execution/{id}` or `task/{id}`, whose id [`super::executions`] and [`super::tasks`] read.
     Prefix(&'static str),
+    /// `dataset/{uuid}/{version}`.
+    Dataset(String),
     Any,
 }
 
@@ -130,9 +181,12 @@ impl<'a> Wanted<'a> {
             Body::Decision(_) => Self::Decision(event.intent_index()?),
             Body::Execution(Execution::StateSet) => Self::Prefix("execution-state/"),
             Body::Execution(_) => Self::Prefix("execution/"),
-            Body::Task(_) | Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {
-                Self::Any
+            Body::Task(_) => Self::Prefix("task/"),
+            Body::Artifact(Artifact::DatasetRegistered) => {
+                Self::Dataset(event.dataset_registered()?.name.subject())
             }
+            Body::Artifact(Artifact::DatasetEvent) => Self::Dataset(event.dataset_event()?.name.subject()),
+            Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => Self::Any,
         })
     }
 
@@ -146,6 +200,7 @@ impl<'a> Wanted<'a> {
                 named.is_some_and(|named| named.parse() == Ok(index.0) && named == index.to_string())
             }
             Self::Prefix(prefix) => subject.starts_with(prefix),
+            Self::Dataset(wanted) => subject == wanted,
             Self::Any => true,
         }
     }
@@ -155,6 +210,7 @@ impl<'a> Wanted<'a> {
             Self::Submitted(id) | Self::CancelRequested(id) => format!("intent/{id}"),
             Self::Decision(index) => format!("decision/{index}"),
             Self::Prefix(prefix) => format!("{prefix}{{id}}"),
+            Self::Dataset(wanted) => wanted.clone(),
             Self::Any => "given".to_owned(),
         }
     }
@@ -174,7 +230,7 @@ impl<'a> Wanted<'a> {
             }
             (Self::Submitted(_) | Self::Decision(_), None)
             | (Self::CancelRequested(_), Some(_))
-            | (Self::Prefix(_) | Self::Any, _) => Ok(()),
+            | (Self::Prefix(_) | Self::Dataset(_) | Self::Any, _) => Ok(()),
         }
     }
 }

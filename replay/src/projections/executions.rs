@@ -5,6 +5,8 @@
 //! Memory: about 100 bytes for each INTENT that awaits its DECISION (the decider's lag bounds them), about 600 for each
 //! execution that was allowed and has not ended.
 //!
+//! A TASK is asked for its execution too, so that no work is done for one that is not open.
+//!
 //! A record belongs to its INTENT if their stream, lane, correlation id, thread, turn and parent turn are equal.
 //!
 //! The state in a snapshot, version 1, both lists by the ascending index of the INTENT:
@@ -21,9 +23,10 @@ use std::collections::BTreeMap;
 
 use gesta_log_format::Index;
 
+use super::anchors;
 use super::decisions::not_awaiting;
-use crate::event::{Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Verdict};
-use crate::fingerprint::{Fingerprint, Tag};
+use crate::event::{Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Task, Verdict};
+use crate::fingerprint::Fingerprint;
 use crate::lifecycle::{self, Standing, Transition};
 use crate::projection::{FoldError, Projection, in_place};
 use crate::rule::Rule;
@@ -216,6 +219,31 @@ impl Executions {
         }
         Ok(())
     }
+
+    /// Asks of a TASK whether its execution is open and allowed, and whether it follows from the same INTENT. Where the
+    /// task itself stands is asked by [`super::tasks`]; what a sink says may come after the end.
+    fn task(&mut self, event: &Event<'_>, task: Task) -> Result<(), FoldError> {
+        if matches!(task, Task::BufferCommitted | Task::BufferDeadLettered) {
+            return Ok(());
+        }
+        let (task_id, expected) = event.task_subject()?;
+        let open = self.intents.get(&task_id).and_then(|intent_index| self.open.get(intent_index));
+        let Some(open) = open else { return Err(FoldError::broken(event, self.not_open(task_id))) };
+        let intent_index = open.intent_index;
+        if anchors(&mut self.buffer, event) != open.anchors {
+            return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
+        }
+        let first = if task == Task::Queued { event.task_queued()?.first } else { None };
+        let Some(first) = first.filter(|_| expected.is_none()) else { return Ok(()) };
+        if first.intent_index != intent_index || first.handler.intent_type != open.intent_type {
+            let rule = Rule::TaskIntent { intent_index, intent_type: open.intent_type.clone() };
+            return Err(FoldError::broken(event, rule));
+        }
+        if event.cause() != Some(open.decision_index) {
+            return Err(FoldError::broken(event, Rule::TaskCause { wanted: open.decision_index }));
+        }
+        Ok(())
+    }
 }
 
 impl Open {
@@ -241,18 +269,6 @@ impl Open {
     }
 }
 
-/// Where a record is anchored, by the texts as they are written: canonical, so equal ones are equal values.
-fn anchors(buffer: &mut Vec<u8>, event: &Event<'_>) -> Fingerprint {
-    let view = event.view();
-    let (given, parent_turn_id): (&[u8], _) = match view.parent_turn_id {
-        Some(parent_turn_id) => (b"1", parent_turn_id),
-        None => (b"0", &[][..]),
-    };
-    let parts =
-        [view.stream_id, view.lane, view.correlation_id, view.thread_id, view.turn_id, given, parent_turn_id];
-    Fingerprint::of(buffer, Tag::Anchors, &parts)
-}
-
 impl PartialEq for Executions {
     fn eq(&self, other: &Self) -> bool {
         (self.applied, &self.undecided, &self.open) == (other.applied, &other.undecided, &other.open)
@@ -273,7 +289,8 @@ impl Projection for Executions {
             Body::Intent(Intent::CancelRequested) => self.cancel_requested(event)?,
             Body::Decision(Decision::Decided) => self.decided(event)?,
             Body::Execution(execution) => self.happened(event, execution)?,
-            Body::Task(_) | Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {}
+            Body::Task(task) => self.task(event, task)?,
+            Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {}
         }
         self.applied = event.index().next();
         Ok(())

@@ -1,7 +1,7 @@
 //! Which handlers there are for each intent type, in the order in which they were registered. The first is used.
 //!
 //! Registering the same name for the same type again replaces it where it stands. What a server brings along by itself
-//! (`chat.message`) is no part of this. Memory: the registrations that are in force, each at most a record long.
+//! (`chat.message`) is no part of this. A task's first `queued` is asked whether its handler is one for tasks. Memory: the registrations that are in force, each at most a record long.
 //!
 //! The state in a snapshot, version 1, types in ascending order of their bytes:
 //!
@@ -12,13 +12,16 @@
 //!
 //! `registration` is the record's payload, canonical, `_obs` and all; `index` that of the newest registration.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use gesta_log_format::Index;
 use serde::{Deserialize, Serialize};
 
 use super::in_system_stream;
-use crate::event::{Body, Control, Event, EventError, Fault, HandlerKind};
+use crate::event::{
+    Body, Control, Event, EventError, Fault, HandlerKind, Registration, Task, TaskDescription,
+};
 use crate::projection::{FoldError, Projection, in_place};
 use crate::rule::Rule;
 use crate::snapshot::{self, RestoreError, ensure};
@@ -45,6 +48,22 @@ pub struct Handler {
     pub index: Index,
     /// That record's payload, canonical.
     pub registration: String,
+}
+
+impl Handler {
+    /// The whole registration.
+    ///
+    /// # Errors
+    /// [`Fault::Payload`] names the first member that is not as it should be.
+    pub fn registration(&self) -> Result<Registration<'_>, EventError> {
+        Registration::parse(self.registration.as_bytes(), self.index)
+    }
+
+    /// Whether a task is one of this handler's.
+    fn is_registered_as(&self, task: &TaskDescription<'_>) -> bool {
+        let pool = self.registration().ok().and_then(|registration| registration.pool);
+        self.kind == task.kind && pool.is_none_or(|pool| pool == task.pool)
+    }
 }
 
 impl Handlers {
@@ -105,6 +124,26 @@ impl Handlers {
         }
         Ok(())
     }
+
+    /// Asks of a task whether its handler is one for tasks. The registration may have been replaced or removed since
+    /// the task's author looked, and then nothing is known of it.
+    fn queued(&self, event: &Event<'_>) -> Result<(), FoldError> {
+        let Some(said) = event.task_queued()?.first else { return Ok(()) };
+        let pinned = &said.handler;
+        let known = self.of(&pinned.intent_type).iter().find(|one| one.handler_name == pinned.handler_name);
+        let sound = pinned.index < event.index()
+            && known.is_none_or(|known| match known.index.cmp(&pinned.index) {
+                Ordering::Less => false,
+                Ordering::Equal => known.is_registered_as(&said),
+                Ordering::Greater => true,
+            });
+        if sound {
+            return Ok(());
+        }
+        let handler_name = pinned.handler_name.clone().into_owned();
+        let rule = Rule::TaskHandler { handler_name, index: pinned.index };
+        Err(FoldError::broken(event, rule))
+    }
 }
 
 #[cold]
@@ -128,6 +167,7 @@ impl Projection for Handlers {
                 in_system_stream(event)?;
                 self.remove(event)?;
             }
+            Body::Task(Task::Queued) => self.queued(event)?,
             Body::Intent(_)
             | Body::Decision(_)
             | Body::Execution(_)

@@ -13,10 +13,14 @@ use crate::event::{Event, Fault};
 use crate::projection::{FoldError, Projection};
 use crate::projections::audit::Audit;
 use crate::projections::counts::Counts;
+use crate::projections::datasets::Datasets;
 use crate::projections::decisions::Decisions;
 use crate::projections::executions::Executions;
 use crate::projections::handlers::Handlers;
 use crate::projections::head::Head;
+use crate::projections::leases::Leases;
+use crate::projections::outbox::Outbox;
+use crate::projections::tasks::Tasks;
 use crate::rule::Rule;
 
 /// All projections.
@@ -33,6 +37,10 @@ pub struct Folds {
     /// What is open.
     pub executions: Executions,
     handlers: Handlers,
+    tasks: Tasks,
+    leases: Leases,
+    outbox: Outbox,
+    datasets: Datasets,
     audit: Audit,
     /// How many times a record referred to what lies before the start.
     unchecked: u64,
@@ -58,6 +66,10 @@ impl Folds {
             counts: Counts::starting_at(start),
             executions: Executions::starting_at(start),
             handlers: Handlers::starting_at(start),
+            tasks: Tasks::starting_at(start),
+            leases: Leases::starting_at(start),
+            outbox: Outbox::starting_at(start),
+            datasets: Datasets::starting_at(start),
             audit: Audit::starting_at(start),
             unchecked,
         }
@@ -78,8 +90,17 @@ impl Folds {
     /// The states, by name.
     pub fn all(&self) -> impl Iterator<Item = &dyn Projection> {
         let head = self.head.as_ref().map(|head| head as &dyn Projection);
-        let rest: [&dyn Projection; 5] =
-            [&self.audit, &self.counts, &self.decisions, &self.executions, &self.handlers];
+        let rest: [&dyn Projection; 9] = [
+            &self.audit,
+            &self.counts,
+            &self.datasets,
+            &self.decisions,
+            &self.executions,
+            &self.handlers,
+            &self.leases,
+            &self.outbox,
+            &self.tasks,
+        ];
         rest.into_iter().chain(head)
     }
 
@@ -105,6 +126,10 @@ impl Folds {
         apply(&mut self.executions, event, &mut refused);
         apply(&mut self.counts, event, &mut refused);
         apply(&mut self.handlers, event, &mut refused);
+        apply(&mut self.tasks, event, &mut refused);
+        apply(&mut self.leases, event, &mut refused);
+        apply(&mut self.outbox, event, &mut refused);
+        apply(&mut self.datasets, event, &mut refused);
         if let Some(head) = &mut self.head {
             apply(head, event, &mut refused);
         }
@@ -134,7 +159,8 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
             let (Ok(stream), Ok(correlation)) = (stream, correlation) else { return false };
             history.by_correlation(&stream, &correlation, event.index()).is_none()
         }
-        Rule::HandlerUnknown { .. } => true,
+        Rule::HandlerUnknown { .. } | Rule::BatchNotWaiting { .. } => true,
+        Rule::TaskHandler { index, .. } => *index < start,
         Rule::NotAllowed { .. }
         | Rule::ExecutionIdReused { .. }
         | Rule::Transition { .. }
@@ -146,7 +172,13 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
         | Rule::Time
         | Rule::ControlStream
         | Rule::Task { .. }
-        | Rule::TaskLeftOpen { .. } => false,
+        | Rule::TaskLeftOpen { .. }
+        | Rule::TaskIntent { .. }
+        | Rule::TaskCause { .. }
+        | Rule::DatasetConflict { .. }
+        | Rule::BatchTwice { .. }
+        | Rule::BatchOrder { .. }
+        | Rule::BatchAnchors { .. } => false,
     }
 }
 
