@@ -6,6 +6,7 @@ pub mod activation;
 pub mod append;
 pub mod auth;
 pub mod blobs;
+pub mod capability;
 pub mod cli;
 pub mod client;
 pub mod config;

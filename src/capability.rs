@@ -1,0 +1,3 @@
+//! Who acts for a task, and what with.
+
+pub mod prefix;
