@@ -1,8 +1,8 @@
 //! Who calls, and what they may do.
 //!
 //! With tokens configured, every request names one, as `Authorization: Bearer` or `X-API-Key`; it is known by its
-//! SHA-256 alone. Without tokens the server listens on loopback only, every caller is the principal `local` with all
-//! roles, and the Host header must be a loopback name. One request costs at most one SHA-256 and one look-up.
+//! SHA-256 alone. Without tokens the public listener is on loopback only, every caller there is the principal `local` with
+//! all roles, and the Host header must be a loopback name; nobody is a worker then. One request costs at most one SHA-256 and one look-up.
 
 mod access;
 mod caller;
@@ -10,6 +10,7 @@ mod host;
 mod principal;
 mod ticket;
 mod token;
+mod worker;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,11 +25,15 @@ pub use host::names_loopback;
 pub use principal::Principal;
 pub use ticket::{TicketBounds, TicketUse, Tickets};
 pub use token::{Token, TokenDigest, random};
+pub use worker::Worker;
 
 use crate::problem::{Problem, ReasonCode};
 
 /// Longest token or ticket that is hashed, in bytes; ours have 70.
 const SECRET_BYTES_MAX: usize = 1024;
+
+/// The header of a worker's token.
+const X_TRACE_WORKER_TOKEN: &str = "x-trace-worker-token";
 
 /// The server would be open to the network without asking anyone who they are.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +98,31 @@ impl Auth {
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
         match &self.mode {
             Mode::Local(principal) => Ok(Arc::clone(principal)),
-            Mode::Tokens(known) => {
-                let secret = presented(headers)?;
-                let digest = digest(secret)?;
-                let candidates = known.get(&digest.bucket()).map(Vec::as_slice).unwrap_or_default();
-                candidates
-                    .iter()
-                    .find(|(known, _)| *known == digest)
-                    .map(|(_, principal)| Arc::clone(principal))
-                    .ok_or_else(|| Problem::new(ReasonCode::BadToken))
-            }
+            Mode::Tokens(_) => self.known(presented(headers)?),
         }
+    }
+
+    /// The worker of a request, by its own header or as a bearer. Nobody is one without a token.
+    ///
+    /// # Errors
+    /// `MISSING_TOKEN`; `BAD_TOKEN`, also for a token without the role.
+    pub fn authenticate_worker(&self, headers: &HeaderMap) -> Result<Worker, Problem> {
+        let principal = self.known(bearer_or(headers, Some(X_TRACE_WORKER_TOKEN))?)?;
+        match principal.roles.allow(Role::Worker) {
+            true => Ok(Worker(principal)),
+            false => Err(Problem::new(ReasonCode::BadToken).detail("The token lacks the role worker.")),
+        }
+    }
+
+    /// Whose token it is.
+    fn known(&self, secret: &[u8]) -> Result<Arc<Principal>, Problem> {
+        let digest = digest(secret)?;
+        let candidates = match &self.mode {
+            Mode::Local(_) => &[],
+            Mode::Tokens(known) => known.get(&digest.bucket()).map(Vec::as_slice).unwrap_or_default(),
+        };
+        let found = candidates.iter().find(|(known, _)| *known == digest);
+        found.map(|(_, principal)| Arc::clone(principal)).ok_or_else(|| Problem::new(ReasonCode::BadToken))
     }
 
     /// The caller of a tail, who may be a browser's EventSource, which sends no headers and has a ticket instead. The
@@ -141,18 +160,24 @@ fn presents_token(headers: &HeaderMap) -> bool {
 }
 
 fn presented(headers: &HeaderMap) -> Result<&[u8], Problem> {
-    if let Some(value) = headers.get(AUTHORIZATION) {
-        let (scheme, secret) =
-            value.as_bytes().split_at_checked("Bearer ".len()).ok_or(Problem::new(ReasonCode::BadToken))?;
-        return if scheme.eq_ignore_ascii_case(b"Bearer ") {
-            Ok(secret.trim_ascii())
-        } else {
-            Err(Problem::new(ReasonCode::BadToken))
-        };
-    }
     match headers.get("x-api-key") {
-        Some(value) => Ok(value.as_bytes()),
-        None => Err(Problem::new(ReasonCode::MissingToken)),
+        Some(value) if !headers.contains_key(AUTHORIZATION) => Ok(value.as_bytes()),
+        Some(_) | None => bearer_or(headers, None),
+    }
+}
+
+/// What a request shows as its token: in `own_header`, where it has that one, else as `Authorization: Bearer`.
+///
+/// # Errors
+/// `MISSING_TOKEN`; `BAD_TOKEN` for another scheme.
+pub(crate) fn bearer_or<'a>(headers: &'a HeaderMap, own_header: Option<&str>) -> Result<&'a [u8], Problem> {
+    if let Some(value) = own_header.and_then(|name| headers.get(name)) {
+        return Ok(value.as_bytes().trim_ascii());
+    }
+    let value = headers.get(AUTHORIZATION).ok_or_else(|| Problem::new(ReasonCode::MissingToken))?;
+    match value.as_bytes().split_at_checked("Bearer ".len()) {
+        Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Ok(secret.trim_ascii()),
+        Some(_) | None => Err(Problem::new(ReasonCode::BadToken)),
     }
 }
 

@@ -76,6 +76,12 @@ impl ExchangeLayer {
         Self { header_bytes_max, loopback_host: auth.demands_loopback_host() }
     }
 
+    /// The same for a listener that asks for a token whatever name it is called by.
+    #[must_use]
+    pub fn of_any_host(self) -> Self {
+        Self { loopback_host: false, ..self }
+    }
+
     /// Why a request is answered without its route, if it is.
     fn refusal(self, request: &Request) -> Option<Problem> {
         let headers = request.headers();

@@ -38,7 +38,7 @@ bounds! {
     HEADER_BYTES_MAX: usize = 16 * KIB;
     /// Longest time for a request head to arrive, in seconds; the socket is then closed.
     HEADER_READ_SECONDS_MAX: u64 = 10;
-    /// Most sockets that are open at once; more wait in the listen backlog.
+    /// Most sockets that are open at once on one listener; more wait in the listen backlog.
     CONNECTIONS_MAX: usize = 4096;
     /// Longest time from the signal to the end of the process, in seconds, whatever the clients do.
     SHUTDOWN_SECONDS_MAX: u64 = 10;
@@ -162,6 +162,15 @@ bounds! {
     /// Largest piece of the log whose leaves are hashed at once, in bytes.
     TREE_CHUNK_BYTES: usize = MIB;
 
+    /// Longest life of a capability or service token, in seconds.
+    CAPABILITY_SECONDS_MAX: u64 = 86_400;
+    /// Time by which a capability outlives its attempt's absolute limit, in seconds.
+    CAPABILITY_SPARE_SECONDS: u64 = 300;
+    /// Time by which the clocks of issuer and checker may differ, in seconds.
+    CAPABILITY_LEEWAY_SECONDS: u64 = 5;
+    /// Largest capability token, in bytes; it fits a request's headers. A larger one is neither made nor read.
+    CAPABILITY_BYTES_MAX: usize = 8 * KIB;
+
     /// Most tokens in the configuration.
     TOKENS_MAX: usize = 1000;
     /// Most tail tickets that are held in memory; more is 503 `TICKETS_FULL`.
@@ -181,6 +190,8 @@ const _: () = {
     assert!(TAIL_CHUNK_BYTES >= 65_536, "a chunk holds at least one whole record");
     assert!(FOLLOWERS_MAX <= CONNECTIONS_MAX);
     assert!(BLOB_PIECE_BYTES as u64 <= BLOB_BYTES_MAX);
+    assert!(CAPABILITY_BYTES_MAX < HEADER_BYTES_MAX, "a capability is a header");
+    assert!(CAPABILITY_LEEWAY_SECONDS <= 5, "the contract's");
 };
 
 #[cfg(test)]

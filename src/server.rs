@@ -9,11 +9,16 @@ mod connection;
 mod cors;
 mod front;
 mod listen;
+mod listeners;
 mod openapi;
 mod router;
 mod run;
+mod sockets;
+mod tls;
 
 pub use app::{App, Parts};
 pub use connection::Connection;
+pub use listeners::{Endpoint, ListenersError, Surface};
 pub use router::document;
 pub use run::{Ended, ServeError, serve};
+pub use tls::TlsError;

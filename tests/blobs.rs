@@ -74,6 +74,8 @@ fn token(name: &str, roles: &[Role], streams: &[&str]) -> Token {
         roles: roles.iter().copied().collect(),
         streams: Patterns::parse(streams.iter().copied()).unwrap(),
         actors: Patterns::any(),
+        workers: Patterns::any(),
+        pools: Patterns::any(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The OpenAPI document is checked in, complete and true: `GESTA_BLESS=1 cargo test --test openapi` writes it anew.
+//! The OpenAPI document of each listener is checked in, complete and true: `GESTA_BLESS=1 cargo test --test openapi` writes it anew.
 //!
 //! Whoever changes it for its clients raises the package's version, which is the document's `info.version`: the minor
 //! one where a client that was written against the former document could break, the patch where it could not.
@@ -10,15 +10,38 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use gesta::problem::ReasonCode;
-use gesta::server::document;
+use gesta::server::{Surface, document};
 use serde_json::Value;
 use support::Server;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/openapi/wire.yaml");
-const HEAD: &str = "# The public listener. Made from the code: GESTA_BLESS=1 cargo test --test openapi\n";
+const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/contracts/openapi");
 
-/// Every route of the contract. A route that is added to the server is added here, and so to the document.
-const ROUTES: &[&str] = &[
+const SURFACES: [Surface; 3] = [Surface::Public, Surface::Task, Surface::Internal];
+
+/// The document's file.
+fn file(surface: Surface) -> String {
+    let name = match surface {
+        Surface::Public => "wire",
+        Surface::Task => "task",
+        Surface::Internal => "internal",
+    };
+    format!("{DIRECTORY}/{name}.yaml")
+}
+
+/// Every route of the contract, by listener. A route that is added to the server is added here, and so to the document.
+fn routes(surface: Surface) -> &'static [&'static str] {
+    match surface {
+        Surface::Public => PUBLIC_ROUTES,
+        Surface::Task => TASK_ROUTES,
+        Surface::Internal => INTERNAL_ROUTES,
+    }
+}
+
+const TASK_ROUTES: &[&str] = &[];
+
+const INTERNAL_ROUTES: &[&str] = &["GET /internal/jwks/task"];
+
+const PUBLIC_ROUTES: &[&str] = &[
     "GET /",
     "GET /api/blob/sha256/{hex}",
     "HEAD /api/blob/sha256/{hex}",
@@ -31,6 +54,8 @@ const ROUTES: &[&str] = &[
     "GET /checkpoint/keys",
     "POST /checkpoint/keys",
     "GET /control/context",
+    "GET /control/keys/task",
+    "POST /control/keys/task",
     "POST /control/context",
     "GET /control/policy",
     "POST /control/policy",
@@ -71,12 +96,12 @@ impl Operation {
     }
 }
 
-fn value() -> Value {
-    serde_json::to_value(document()).unwrap()
+fn value(surface: Surface) -> Value {
+    serde_json::to_value(document(surface)).unwrap()
 }
 
-fn operations() -> Vec<Operation> {
-    let document = value();
+fn operations_of(surface: Surface) -> Vec<Operation> {
+    let document = value(surface);
     let mut operations = Vec::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, value) in methods.as_object().unwrap() {
@@ -87,6 +112,11 @@ fn operations() -> Vec<Operation> {
     operations
 }
 
+/// Those of all listeners.
+fn operations() -> Vec<Operation> {
+    SURFACES.into_iter().flat_map(operations_of).collect()
+}
+
 /// The codes that a description names: upper-case words in backticks.
 fn codes(description: &str) -> Vec<&str> {
     let quoted = description.split('`').skip(1).step_by(2);
@@ -94,32 +124,58 @@ fn codes(description: &str) -> Vec<&str> {
 }
 
 #[test]
-fn the_document_that_is_checked_in_is_that_of_the_code() {
-    let made = format!("{HEAD}{}", yaml_serde::to_string(&document()).unwrap());
-    if std::env::var_os("GESTA_BLESS").is_some() {
-        std::fs::write(FILE, made).unwrap();
-        return;
+fn the_documents_that_are_checked_in_are_those_of_the_code() {
+    for surface in SURFACES {
+        let head = format!(
+            "# The {} listener. Made from the code: GESTA_BLESS=1 cargo test --test openapi\n",
+            surface.name()
+        );
+        let made = format!("{head}{}", yaml_serde::to_string(&document(surface)).unwrap());
+        let file = file(surface);
+        if std::env::var_os("GESTA_BLESS").is_some() {
+            std::fs::write(file, made).unwrap();
+            continue;
+        }
+        let written = std::fs::read_to_string(&file).unwrap();
+        let differs = made.lines().zip(written.lines()).position(|(made, written)| made != written);
+        assert!(
+            made == written,
+            "line {} of {file} differs: GESTA_BLESS=1 cargo test --test openapi writes it",
+            differs.unwrap_or(made.lines().count().min(written.lines().count())) + 1
+        );
     }
-    let written = std::fs::read_to_string(FILE).unwrap();
-    let differs = made.lines().zip(written.lines()).position(|(made, written)| made != written);
-    assert!(
-        made == written,
-        "line {} of {FILE} differs: GESTA_BLESS=1 cargo test --test openapi writes it",
-        differs.unwrap_or(made.lines().count().min(written.lines().count())) + 1
-    );
 }
 
 #[test]
-fn the_document_has_the_routes_of_the_contract_and_no_others() {
-    let documented: BTreeSet<String> = operations().into_iter().map(|operation| operation.route).collect();
-    let wanted: BTreeSet<String> = ROUTES.iter().map(|&route| route.to_owned()).collect();
-    assert_eq!(documented, wanted);
+fn each_document_has_the_routes_of_the_contract_and_no_others() {
+    for surface in SURFACES {
+        let documented: BTreeSet<String> =
+            operations_of(surface).into_iter().map(|operation| operation.route).collect();
+        let wanted: BTreeSet<String> = routes(surface).iter().map(|&route| route.to_owned()).collect();
+        assert_eq!(documented, wanted);
+    }
+}
+
+#[test]
+fn each_listener_has_only_paths_of_its_own_by_whole_segment() {
+    for surface in SURFACES {
+        for operation in operations_of(surface) {
+            let path = operation.route.split_once(' ').unwrap().1;
+            let segments: Vec<&str> = path.split('/').skip(1).collect();
+            let owner = match segments[..] {
+                ["v1", "task", _, ..] | ["objects", _, ..] => Surface::Task,
+                ["internal", _, ..] => Surface::Internal,
+                _ => Surface::Public,
+            };
+            assert_eq!(owner, surface, "{path}");
+        }
+    }
 }
 
 #[test]
 fn the_router_has_each_documented_route_for_its_documented_methods_alone() {
     let mut methods: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for operation in operations() {
+    for operation in operations_of(Surface::Public) {
         let (method, path) = operation.route.split_once(' ').unwrap();
         let allowed = methods.entry(path.replace(['{', '}'], "")).or_default();
         allowed.insert(method.to_owned());
@@ -139,7 +195,7 @@ fn the_router_has_each_documented_route_for_its_documented_methods_alone() {
         assert_eq!(allowed, documented, "{path}");
     }
     let response = client.get("/openapi.json");
-    assert_eq!(response.json(), value());
+    assert_eq!(response.json(), value(Surface::Public));
     server.stop();
 }
 
@@ -184,18 +240,20 @@ fn every_documented_code_is_in_the_catalogue_with_its_status() {
 
 #[test]
 fn every_schema_that_is_referred_to_is_there() {
-    let document = value();
-    let text = document.to_string();
-    let names: BTreeSet<&str> = text.split("\"#/components/schemas/").skip(1).map(before_quote).collect();
-    assert!(names.contains("Problem"));
-    for name in names {
-        assert!(document["components"]["schemas"].get(name).is_some(), "there is no schema {name}");
-    }
-    let tags: Vec<&str> =
-        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
-    for operation in operations() {
-        let tag = operation.value["tags"][0].as_str().unwrap();
-        assert!(tags.contains(&tag), "{}: there is no tag {tag}", operation.route);
+    for surface in SURFACES {
+        let document = value(surface);
+        let text = document.to_string();
+        let names: BTreeSet<&str> = text.split("\"#/components/schemas/").skip(1).map(before_quote).collect();
+        assert!(surface != Surface::Public || names.contains("Problem"));
+        for name in names {
+            assert!(document["components"]["schemas"].get(name).is_some(), "there is no schema {name}");
+        }
+        let tags: Vec<&str> =
+            document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+        for operation in operations_of(surface) {
+            let tag = operation.value["tags"][0].as_str().unwrap();
+            assert!(tags.contains(&tag), "{}: there is no tag {tag}", operation.route);
+        }
     }
 }
 

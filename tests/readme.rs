@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use gesta::config::fields;
 use gesta::limits;
 use gesta::problem::ReasonCode;
-use gesta::server::document;
+use gesta::server::{Surface, document};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
@@ -53,8 +53,8 @@ fn limit_table() -> String {
     table
 }
 
-fn routes() -> String {
-    let document = serde_json::to_value(document()).expect("the document is JSON");
+fn routes(surface: Surface) -> String {
+    let document = serde_json::to_value(document(surface)).expect("the document is JSON");
     let mut table = "| route | what it does |\n|---|---|\n".to_owned();
     // Sorted here: whether serde_json's maps are depends on which other crate asks it to keep their order.
     let sorted = |map: &serde_json::Value| -> BTreeMap<String, serde_json::Value> {
@@ -78,7 +78,9 @@ fn the_readmes_tables_are_those_of_the_code() {
         ("configuration", configuration()),
         ("errors", errors()),
         ("limits", limit_table()),
-        ("routes", routes()),
+        ("routes", routes(Surface::Public)),
+        ("task routes", routes(Surface::Task)),
+        ("internal routes", routes(Surface::Internal)),
     ];
     for (name, table) in tables {
         let begin = format!("<!-- table: {name} -->\n");

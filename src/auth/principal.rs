@@ -14,6 +14,8 @@ pub struct Principal {
     pub roles: Roles,
     pub streams: Patterns,
     pub actors: Patterns,
+    pub workers: Patterns,
+    pub pools: Patterns,
     digest: Option<TokenDigest>,
 }
 
@@ -25,6 +27,8 @@ impl Principal {
             roles: Roles::all(),
             streams: Patterns::any(),
             actors: Patterns::any(),
+            workers: Patterns::any(),
+            pools: Patterns::any(),
             digest: None,
         }
     }
@@ -35,6 +39,8 @@ impl Principal {
             roles: token.roles,
             streams: token.streams.clone(),
             actors: token.actors.clone(),
+            workers: token.workers.clone(),
+            pools: token.pools.clone(),
             digest: Some(token.digest),
         }
     }

@@ -21,6 +21,8 @@ fn token(name: &str, roles: &[Role], streams: &[&str], actors: &[&str]) -> Token
         roles: roles.iter().copied().collect(),
         streams: Patterns::parse(streams.iter().copied()).unwrap(),
         actors: Patterns::parse(actors.iter().copied()).unwrap(),
+        workers: Patterns::parse(["w-*"]).unwrap(),
+        pools: Patterns::parse(["gpu", "batch-*"]).unwrap(),
     }
 }
 
@@ -31,6 +33,7 @@ fn auth() -> Auth {
         token("auditor", &[Role::Auditor], &["*"], &["*"]),
         token("narrow-auditor", &[Role::Auditor], &["default"], &["*"]),
         token("operator", &[Role::Operator], &["*"], &["*"]),
+        token("worker", &[Role::Worker], &["default"], &["*"]),
     ];
     Auth::new(&tokens, loopback(), BOUNDS).unwrap()
 }
@@ -146,4 +149,40 @@ async fn without_tokens_a_ticket_from_before_a_restart_does_no_harm() {
     let auth = Auth::new(&[], loopback(), BOUNDS).unwrap();
     let (principal, used) = auth.authenticate_tail(&HeaderMap::new(), Some("ticket_old")).unwrap();
     assert!(principal.name == "local" && used.is_none());
+}
+
+#[test]
+fn a_worker_is_known_by_either_header_and_bound_to_its_ids_and_pools() {
+    for list in [[("x-trace-worker-token", "secret-worker")], [("authorization", "Bearer secret-worker")]] {
+        let worker = auth().authenticate_worker(&headers(&list)).unwrap();
+        assert_eq!(worker.name(), "worker");
+        assert!(worker.may_be("w-1") && !worker.may_be("x-1") && !worker.may_be(""));
+        assert!(worker.may_claim("gpu") && worker.may_claim("batch-7") && !worker.may_claim("gpu2"));
+        assert!(worker.require_worker("w-1").is_ok() && worker.require_pool("gpu").is_ok());
+        for refused in [worker.require_worker("x-1"), worker.require_pool("cpu")] {
+            assert_eq!(refused.unwrap_err().code(), ReasonCode::BadToken);
+        }
+    }
+}
+
+#[test]
+fn who_is_no_worker_is_401_whatever_is_wrong() {
+    type Headers = &'static [(&'static str, &'static str)];
+    let table: [(Headers, ReasonCode); 6] = [
+        (&[], ReasonCode::MissingToken),
+        (&[("x-api-key", "secret-worker")], ReasonCode::MissingToken),
+        (&[("x-trace-worker-token", "")], ReasonCode::BadToken),
+        (&[("x-trace-worker-token", "secret-nobody")], ReasonCode::BadToken),
+        (&[("x-trace-worker-token", "secret-operator")], ReasonCode::BadToken),
+        (&[("authorization", "Basic secret-worker")], ReasonCode::BadToken),
+    ];
+    for (list, code) in table {
+        let refused = auth().authenticate_worker(&headers(list)).unwrap_err();
+        assert_eq!(refused.code(), code, "{list:?}");
+        assert_eq!(code.status(), axum::http::StatusCode::UNAUTHORIZED);
+    }
+    let local = Auth::new(&[], loopback(), BOUNDS).unwrap();
+    assert_eq!(local.authenticate_worker(&HeaderMap::new()).unwrap_err().code(), ReasonCode::MissingToken);
+    let any = headers(&[("x-trace-worker-token", "secret-worker")]);
+    assert_eq!(local.authenticate_worker(&any).unwrap_err().code(), ReasonCode::BadToken);
 }

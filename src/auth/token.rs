@@ -72,6 +72,10 @@ pub struct Token {
     pub roles: Roles,
     pub streams: Patterns,
     pub actors: Patterns,
+    /// Ids of the workers for which a token with the role `worker` may speak.
+    pub workers: Patterns,
+    /// Pools of which it may claim tasks.
+    pub pools: Patterns,
 }
 
 /// A new secret: `prefix`, an underscore and 64 hex digits from the operating system's random source.

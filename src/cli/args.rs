@@ -17,10 +17,11 @@ pub use policy::{
     Context, ContextActivate, ContextCheck, ContextCommand, Policy, PolicyActivate, PolicyCheck,
     PolicyCommand, PolicyTest, Show,
 };
-pub use proofs::{Checkpoint, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
+pub use proofs::{Checkpoint, KeyUse, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
 pub use settings::Settings;
 
 use crate::auth::Role;
+use crate::limits;
 
 /// `gesta serve`
 #[derive(Debug, Clone, Args)]
@@ -58,6 +59,28 @@ pub struct Token {
 pub enum TokenCommand {
     /// Print a new token once, and the configuration entry that admits it
     New(TokenNew),
+    /// Print a service token, by which a part of the platform uses the privileged routes of --listen-internal
+    Service(TokenService),
+}
+
+/// `gesta token service`
+#[derive(Debug, Clone, Args)]
+pub struct TokenService {
+    /// Name of the service in records
+    #[arg(long)]
+    pub name: String,
+    /// The log's origin, which is the issuer
+    #[arg(long, value_name = "ORIGIN")]
+    pub issuer: String,
+    /// The server's key file, keys/task/current.pem of its data directory
+    #[arg(long, value_name = "FILE", required_unless_present = "secret")]
+    pub key: Option<std::path::PathBuf>,
+    /// The file of tasks.hs256_secret_file instead
+    #[arg(long, value_name = "FILE", conflicts_with = "key")]
+    pub secret: Option<std::path::PathBuf>,
+    /// How long the token is good, in seconds
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=limits::CAPABILITY_SECONDS_MAX))]
+    pub seconds: u64,
 }
 
 /// `gesta token new`
@@ -75,6 +98,12 @@ pub struct TokenNew {
     /// Actors for whom the token may act, separated by commas; `*` stands for any ending
     #[arg(long, value_delimiter = ',', default_value = "*")]
     pub actors: Vec<String>,
+    /// Ids of the workers for which a token with the role worker may speak, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    pub workers: Vec<String>,
+    /// Pools of which it may claim tasks, separated by commas
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    pub pools: Vec<String>,
 }
 
 fn parse_role(name: &str) -> Result<Role, String> {
@@ -117,6 +146,12 @@ mod tests {
         check::<Keys>("new --origin o --to f").unwrap();
         check::<Keys>("rotate --url http://x").unwrap();
         check::<Keys>("show f").unwrap();
+        check::<Token>("service --name n --issuer o --secret s --seconds 60").unwrap();
+        check::<Keys>("new --use task --to f").unwrap();
+        check::<Keys>("rotate --use task --url http://x").unwrap();
+        check::<Keys>("show --use task").unwrap();
+        check::<Serve>("--listen-task 127.0.0.1:1 --listen-internal 127.0.0.1:2 --insecure-loopback")
+            .unwrap();
         check::<Policy>("check d --json").unwrap();
         check::<Policy>("test d --json").unwrap();
         check::<Policy>("activate d --url http://x --json").unwrap();
@@ -137,6 +172,11 @@ mod tests {
         assert!(check::<Salvage>("d").is_err());
         assert!(check::<Dump>("d --raw --json").is_err());
         assert!(check::<TokenNew>("--name n --roles nobody").is_err());
+        assert!(check::<Token>("service --name n --issuer o").is_err());
+        assert!(check::<Token>("service --name n --issuer o --key k --secret s").is_err());
+        assert!(check::<Token>("service --name n --issuer o --key k --seconds 90000").is_err());
+        assert!(check::<Keys>("new --to f").is_err());
+        assert!(check::<Keys>("new --use nothing --to f").is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `gesta keys`: the keys that sign a log's checkpoints.
+//! `gesta keys`: the keys that sign a log's checkpoints, and those that sign the capability tokens of tasks.
 
 use std::io::Write as _;
 
@@ -6,8 +6,10 @@ use gesta_log_format::note::SecretKey;
 use hyper::StatusCode;
 use serde::Deserialize;
 
+use super::args::KeyUse;
 use super::source::cannot;
 use super::{Exit, Failure, args, output, remote};
+use crate::capability;
 use crate::client::{Body, Caller};
 use crate::proofs::{KeyFiles, KeysError};
 
@@ -17,11 +19,17 @@ struct Shown {
     keys: Vec<String>,
 }
 
-/// The answer of `POST /checkpoint/keys`.
+/// The answer of `GET /control/keys/task`.
+#[derive(Deserialize)]
+struct ShownSet {
+    keys: Vec<serde_json::Value>,
+}
+
+/// The answer of `POST` to either.
 #[derive(Deserialize)]
 struct Rotated {
     key: String,
-    previous: String,
+    previous: Option<String>,
     index: u64,
 }
 
@@ -35,17 +43,36 @@ pub fn run(arguments: args::Keys) -> Result<(), Failure> {
     }
 }
 
+/// Where a server shows and changes the keys of this use.
+const fn path(purpose: KeyUse) -> &'static str {
+    match purpose {
+        KeyUse::Checkpoint => "/checkpoint/keys",
+        KeyUse::Task => "/control/keys/task",
+    }
+}
+
 fn new(arguments: &args::KeysNew) -> Result<(), Failure> {
     if arguments.to.exists() {
         let message = format!("{} exists", arguments.to.display());
         return Err(Failure::new(Exit::Usage, message).hint("a key is never overwritten: name another file"));
     }
-    let files = KeyFiles::new(std::path::Path::new(""), Some(&arguments.to), &arguments.origin);
-    let key = files.create().map_err(|error| match error {
-        KeysError::NoKey { cause, .. } => Failure::new(Exit::Usage, cause),
-        other => Failure::new(Exit::Failed, other),
-    })?;
-    output::write(|out| writeln!(out, "{}", key.public()))?;
+    let public = match arguments.purpose {
+        KeyUse::Checkpoint => {
+            let origin = arguments.origin.as_deref().unwrap_or_default();
+            let files = KeyFiles::new(std::path::Path::new(""), Some(&arguments.to), origin);
+            let key = files.create().map_err(|error| match error {
+                KeysError::NoKey { cause, .. } => Failure::new(Exit::Usage, cause),
+                other => Failure::new(Exit::Failed, other),
+            })?;
+            key.public().to_string()
+        }
+        KeyUse::Task => {
+            let key =
+                capability::create_pem(&arguments.to).map_err(|error| Failure::new(Exit::Failed, error))?;
+            jwk(&key)
+        }
+    };
+    output::write(|out| writeln!(out, "{public}"))?;
     eprintln!("note: the secret key is in {}, readable for you alone", arguments.to.display());
     Ok(())
 }
@@ -53,7 +80,7 @@ fn new(arguments: &args::KeysNew) -> Result<(), Failure> {
 fn rotate(arguments: &args::KeysRotate) -> Result<(), Failure> {
     let server = remote::server(&arguments.target)?;
     let mut caller = Caller::new(server.clone());
-    let request = server.post("/checkpoint/keys", Body::default());
+    let request = server.post(path(arguments.purpose), Body::default());
     let answer = remote::runtime()?
         .block_on(caller.call(request))
         .map_err(|error| Failure::new(Exit::Failed, error).hint(remote::UNREACHABLE))?;
@@ -62,27 +89,44 @@ fn rotate(arguments: &args::KeysRotate) -> Result<(), Failure> {
     }
     let Rotated { key, previous, index } = remote::json(&answer)?;
     output::write(|out| writeln!(out, "{key}"))?;
-    eprintln!(
-        "note: recorded at index {index}; {previous} goes on signing beside it until the next rotation"
-    );
+    let previous = previous.unwrap_or_default();
+    let stays = match arguments.purpose {
+        KeyUse::Checkpoint => "goes on signing beside it until the next rotation",
+        KeyUse::Task => "stays good for the tokens that it signed, until the next rotation",
+    };
+    eprintln!("note: recorded at index {index}; {previous} {stays}");
     Ok(())
 }
 
 fn show(arguments: &args::KeysShow) -> Result<(), Failure> {
-    let keys = match &arguments.file {
-        Some(file) => {
+    let keys = match (&arguments.file, arguments.purpose) {
+        (Some(file), KeyUse::Checkpoint) => {
             let text = std::fs::read_to_string(file).map_err(|cause| cannot("read", file, cause))?;
             let key = SecretKey::parse(text.trim_end()).map_err(|error| Failure::new(Exit::Failed, error))?;
             vec![key.public().to_string()]
         }
-        None => {
+        (Some(file), KeyUse::Task) => {
+            let key = capability::read_pem(file).map_err(|error| Failure::new(Exit::Failed, error))?;
+            vec![jwk(&key)]
+        }
+        (None, purpose) => {
             let mut caller = Caller::new(remote::server(&arguments.target)?);
-            let answer = remote::runtime()?.block_on(remote::get(&mut caller, "/checkpoint/keys"))?;
+            let answer = remote::runtime()?.block_on(remote::get(&mut caller, path(purpose)))?;
             if !answer.status.is_success() {
                 return Err(remote::refusal(&answer));
             }
-            remote::json::<Shown>(&answer)?.keys
+            match purpose {
+                KeyUse::Checkpoint => remote::json::<Shown>(&answer)?.keys,
+                KeyUse::Task => {
+                    remote::json::<ShownSet>(&answer)?.keys.iter().map(ToString::to_string).collect()
+                }
+            }
         }
     };
     output::write(|out| keys.iter().try_for_each(|key| writeln!(out, "{key}")))
+}
+
+/// The public half, as a JSON Web Key on one line.
+fn jwk(key: &capability::Key) -> String {
+    key.public().and_then(|public| serde_json::to_string(public).ok()).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use super::{Exit, Failure, args, logging};
 use crate::activation::StartError;
 use crate::auth::{Auth, TicketBounds};
 use crate::problem::ReasonCode;
-use crate::server::{Ended, ServeError, serve};
+use crate::server::{Ended, Endpoint, ServeError, Surface, serve};
 use crate::store::StoreError;
 
 /// Threads that may wait for the disk on behalf of requests.
@@ -32,9 +32,17 @@ pub fn run(arguments: args::Serve) -> Result<(), Failure> {
     let runtime = runtime.build().map_err(|error| Failure::new(Exit::Failed, error))?;
     let ended = runtime.block_on(async {
         let told = signalled()?;
-        let ready = |address| {
+        let ready = |endpoints: &[Endpoint]| {
             // For whoever started the server with port 0; a closed standard output is no reason to end.
-            let _ = writeln!(std::io::stdout(), "http://{address}");
+            let mut out = std::io::stdout();
+            for endpoint in endpoints {
+                let _ = match endpoint.surface {
+                    Surface::Public => writeln!(out, "{endpoint}"),
+                    other @ (Surface::Task | Surface::Internal) => {
+                        writeln!(out, "{} {endpoint}", other.name())
+                    }
+                };
+            }
         };
         serve(config, Arc::new(auth), ready, told).await.map_err(Failure::from)
     });
@@ -88,8 +96,16 @@ impl From<ServeError> for Failure {
                 ),
             ),
             ServeError::Activation(StartError { problem, .. }) => of_activation(problem.code()),
+            ServeError::Keys(_) => (
+                Exit::Failed,
+                Some(
+                    "nothing was served; put the file back, or remove it: a missing one is made, and ends the leases and \
+                     tokens that were live",
+                ),
+            ),
+            ServeError::Listeners(error) => (Exit::Usage, Some(error.hint())),
             ServeError::Listen { .. } => {
-                (Exit::Failed, Some("choose another address with --listen; port 0 takes a free one"))
+                (Exit::Failed, Some("choose another address for this listener; port 0 takes a free one"))
             }
             ServeError::Blobs(_) | ServeError::Thread(_) | ServeError::Metrics(_) | ServeError::Panicked => {
                 (Exit::Failed, None)

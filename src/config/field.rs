@@ -36,6 +36,8 @@ pub enum Kind {
     OptionalPath,
     /// An IP address and a port.
     Address,
+    /// An IP address and a port, or empty.
+    OptionalAddress,
     /// The log's name, or empty.
     Origin,
     /// A list of `scheme://host[:port]`.
@@ -125,6 +127,9 @@ impl Field {
             Kind::Path => "a path".to_owned(),
             Kind::OptionalPath => "a path, or empty".to_owned(),
             Kind::Address => "an IP address and a port, such as \"127.0.0.1:7070\"".to_owned(),
+            Kind::OptionalAddress => {
+                "an IP address and a port, such as \"127.0.0.1:7070\", or empty".to_owned()
+            }
             Kind::Origin => "1 to 255 visible ASCII characters without `+`, or empty".to_owned(),
             Kind::WebOrigins => "a list of origins, such as \"https://app.example\"".to_owned(),
         }
@@ -135,9 +140,12 @@ impl Field {
         let value = match self.kind {
             Kind::Integer { unit, .. } => integer(text, unit).map(Value::Integer),
             Kind::Switch => text.parse().ok().map(Value::Switch),
-            Kind::Choice(_) | Kind::Path | Kind::OptionalPath | Kind::Address | Kind::Origin => {
-                Some(Value::Text(text.to_owned()))
-            }
+            Kind::Choice(_)
+            | Kind::Path
+            | Kind::OptionalPath
+            | Kind::Address
+            | Kind::OptionalAddress
+            | Kind::Origin => Some(Value::Text(text.to_owned())),
             Kind::WebOrigins => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(Value::List(parts.map(str::to_owned).collect()))
@@ -160,6 +168,9 @@ impl Field {
             (Kind::Path, Value::Text(text)) => !text.is_empty(),
             (Kind::OptionalPath, Value::Text(_)) => true,
             (Kind::Address, Value::Text(text)) => text.parse::<SocketAddr>().is_ok(),
+            (Kind::OptionalAddress, Value::Text(text)) => {
+                text.is_empty() || text.parse::<SocketAddr>().is_ok()
+            }
             (Kind::Origin, Value::Text(text)) => {
                 text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
             }
@@ -167,7 +178,12 @@ impl Field {
             (Kind::Integer { .. }, Value::Switch(_) | Value::Text(_) | Value::List(_))
             | (Kind::Switch, Value::Integer(_) | Value::Text(_) | Value::List(_))
             | (
-                Kind::Choice(_) | Kind::Path | Kind::OptionalPath | Kind::Address | Kind::Origin,
+                Kind::Choice(_)
+                | Kind::Path
+                | Kind::OptionalPath
+                | Kind::Address
+                | Kind::OptionalAddress
+                | Kind::Origin,
                 Value::Integer(_) | Value::Switch(_) | Value::List(_),
             )
             | (Kind::WebOrigins, Value::Integer(_) | Value::Switch(_) | Value::Text(_)) => false,

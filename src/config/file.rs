@@ -118,7 +118,7 @@ impl File<'_> {
     }
 
     fn token(&self, place: &Source, table: &DeTable<'_>) -> Result<Token, ConfigError> {
-        const KEYS: [&str; 5] = ["name", "sha256", "roles", "streams", "actors"];
+        const KEYS: [&str; 7] = ["name", "sha256", "roles", "streams", "actors", "workers", "pools"];
         if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.get_ref().as_ref())) {
             return Err(unknown(&self.place(key.span()), key.get_ref(), nearest(key.get_ref(), KEYS)));
         }
@@ -133,6 +133,8 @@ impl File<'_> {
                 "default",
             )?,
             actors: entry.patterns("actors", "a list of actors; `*` stands for any ending", "*")?,
+            workers: entry.patterns("workers", "a list of worker ids; `*` stands for any ending", "*")?,
+            pools: entry.patterns("pools", "a list of pools; `*` stands for any ending", "*")?,
         })
     }
 }
@@ -222,9 +224,15 @@ fn field_value(field: &Field, value: &DeValue<'_>) -> Option<Value> {
         (Kind::WebOrigins, value) => {
             texts(value).map(|list| Value::List(list.into_iter().map(str::to_owned).collect()))
         }
-        (Kind::Choice(_) | Kind::Path | Kind::OptionalPath | Kind::Address | Kind::Origin, value) => {
-            value.as_str().map(|text| Value::Text(text.to_owned()))
-        }
+        (
+            Kind::Choice(_)
+            | Kind::Path
+            | Kind::OptionalPath
+            | Kind::Address
+            | Kind::OptionalAddress
+            | Kind::Origin,
+            value,
+        ) => value.as_str().map(|text| Value::Text(text.to_owned())),
         (Kind::Integer { .. }, _) => None,
     }
 }

@@ -89,6 +89,12 @@ tables! {
         data: PathBuf, Kind::Path, Fallback::Text("./gesta-data"), "GESTA_DATA";
         /// Address of the HTTP listener. Without tokens it must be a loopback address.
         listen: SocketAddr, Kind::Address, Fallback::Text("127.0.0.1:7070"), "GESTA_LISTEN";
+        /// Address of the listener for the code that runs tasks; empty means that there is none.
+        listen_task: Option<SocketAddr>, Kind::OptionalAddress, Fallback::Text(""), "GESTA_LISTEN_TASK";
+        /// Address of the listener for workers; empty means that there is none.
+        listen_internal: Option<SocketAddr>, Kind::OptionalAddress, Fallback::Text(""), "GESTA_LISTEN_INTERNAL";
+        /// Whether these two may speak plain HTTP on loopback where no certificate is configured.
+        insecure_loopback: bool, Kind::Switch, Fallback::Switch(false);
         /// Name of the log, fixed at its first start; empty means that a new log names itself.
         origin: Option<String>, Kind::Origin, Fallback::Text(""), "GESTA_ORIGIN";
         /// Form of the server's own log lines on standard error.
@@ -97,6 +103,18 @@ tables! {
         cors_origins: Vec<String>, Kind::WebOrigins, Fallback::EmptyList;
         /// Threads that serve sockets; 0 means one for each core.
         worker_threads: usize, range(Unit::Count, 0, 1024), Fallback::Integer(0);
+    }
+    /// What the listeners show who connects; SIGHUP reads the files again.
+    tls: Tls {
+        /// PEM file of the certificate chain, the server's own first; empty means no TLS.
+        certificate: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// PEM file of the certificate's key.
+        key: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// PEM file of the authorities one of which must have signed the certificate that a client of the internal listener
+        /// shows, besides its token; empty means that none is asked for.
+        client_ca: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// Whether the public listener speaks TLS too.
+        public: bool, Kind::Switch, Fallback::Switch(false);
     }
     /// How records are gathered, written and synced.
     log: Log {
@@ -152,7 +170,7 @@ tables! {
         header_bytes_max: usize, range(Unit::Bytes, 8 * KIB, MIB), number(limits::HEADER_BYTES_MAX);
         /// Longest time for a request head to arrive.
         header_read_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::HEADER_READ_SECONDS_MAX);
-        /// Most sockets that are open at once.
+        /// Most sockets that are open at once on one listener.
         connections_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::CONNECTIONS_MAX);
         /// Longest time from the signal to the end of the process.
         shutdown_seconds_max: u64, range(Unit::Seconds, 1, 600), Fallback::Integer(limits::SHUTDOWN_SECONDS_MAX);
@@ -190,6 +208,12 @@ tables! {
         running_max: usize, range(Unit::Count, 1, 65_536), number(limits::EXECUTIONS_RUNNING_MAX);
         /// Longest time for one invocation of a builtin handler.
         invoke_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::EXECUTION_INVOKE_SECONDS_MAX);
+    }
+    /// What workers are given.
+    tasks: Tasks {
+        /// File of a secret of at least 32 bytes by which capability tokens are signed (HS256) instead of by the key of
+        /// ES256, for local use; empty means none.
+        hs256_secret_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
     }
     /// How the log signs what it holds.
     checkpoint: Checkpoint {
@@ -278,6 +302,12 @@ impl Typed for Option<PathBuf> {
 impl Typed for SocketAddr {
     fn typed(value: &Value) -> Self {
         String::typed(value).parse().expect(MISFIT)
+    }
+}
+
+impl Typed for Option<SocketAddr> {
+    fn typed(value: &Value) -> Self {
+        Option::<String>::typed(value).map(|text| text.parse().expect(MISFIT))
     }
 }
 

@@ -113,6 +113,8 @@ async fn a_foreign_host_is_refused_where_no_token_is_asked_for() {
         roles: [Role::LogRead].into_iter().collect(),
         streams: Patterns::any(),
         actors: Patterns::any(),
+        workers: Patterns::any(),
+        pools: Patterns::any(),
     };
     let auth = auth(&[token]);
     assert_eq!(answer(&auth, request("GET", "/whoami", &foreign)).await.2, "reader");

@@ -106,8 +106,9 @@ catalogue! {
         "Send a token; `gesta token new` makes one.";
     BadToken "BAD_TOKEN" 401 Ingress false
         "Unknown token",
-        "The token or ticket is malformed, expired or not known here.",
-        "Check the token; its SHA-256 must stand under [[auth.tokens]]. A ticket is used within 60 s of its making.";
+        "The token or ticket is malformed, expired or not known here, or not of the kind that this route is for.",
+        "Check the token; its SHA-256 must stand under [[auth.tokens]]. A ticket is used within 60 s of its making; a \
+         task's capability comes with its claim and with each heartbeat.";
     Forbidden "FORBIDDEN" 403 Ingress false
         "Not permitted",
         "The token lacks the role or the stream that this request needs.",
@@ -116,6 +117,10 @@ catalogue! {
         "Not permitted for this actor",
         "The token may not act for the actor that the request names.",
         "Name an actor that the token's `actors` patterns cover.";
+    WrongTask "WRONG_TASK" 403 Worker false
+        "For another task",
+        "The capability token is for another task or another attempt than the request names. Nothing was changed.",
+        "Send the token that came with this attempt's claim, or with its latest heartbeat.";
     TicketsFull "TICKETS_FULL" 503 Ingress true
         "Too many tail tickets",
         "As many tickets are in use as `auth.tickets_max` allows.",

@@ -152,5 +152,5 @@ pub async fn metrics(State(app): State<App>, caller: Caller) -> Result<Response,
     responses((status = 200, description = "The OpenAPI document", body = Object))
 )]
 pub async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(crate::server::document())
+    Json(crate::server::document(crate::server::Surface::Public))
 }

@@ -16,6 +16,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::auth::{Auth, Principal};
 use crate::blobs::{self, References};
+use crate::capability::Capabilities;
 use crate::config::Config;
 use crate::executor::Executor;
 use crate::ingress::Ingress;
@@ -42,6 +43,7 @@ pub struct Parts {
     pub projector: Arc<Projector>,
     pub executor: Arc<Executor>,
     pub proofs: Arc<Proofs>,
+    pub capabilities: Arc<Capabilities>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.
@@ -88,6 +90,12 @@ impl Deref for App {
 impl FromRef<App> for Arc<Auth> {
     fn from_ref(app: &App) -> Self {
         Self::clone(&app.auth)
+    }
+}
+
+impl FromRef<App> for Arc<Capabilities> {
+    fn from_ref(app: &App) -> Self {
+        Self::clone(&app.capabilities)
     }
 }
 

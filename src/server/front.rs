@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tower::{Service, ServiceExt as _};
 
 use super::App;
-
+use super::listeners::Surface;
 use crate::exchange::ExchangeService;
 use crate::ingress;
 use crate::problem::{Problem, ReasonCode};
@@ -39,6 +39,11 @@ impl Shortcut {
 
     pub(super) fn to_ingress(router: Router, app: App) -> Self {
         Self { router, ingress: Some(app) }
+    }
+
+    /// The same with something around the router, which the shortcut passes by.
+    pub(super) fn map(self, around: impl FnOnce(Router) -> Router) -> Self {
+        Self { router: around(self.router), ..self }
     }
 }
 
@@ -63,7 +68,7 @@ impl Service<Request> for Shortcut {
     }
 }
 
-/// The server's routes, now and once it is ready.
+/// The routes of a listener, now and once the server is ready.
 pub(super) struct Front {
     starting: Routes,
     whole: Arc<OnceLock<Routes>>,
@@ -72,13 +77,16 @@ pub(super) struct Front {
 
 impl Front {
     /// `dress` puts the outermost layers around a router.
-    pub(super) fn new(dress: impl Fn(Router) -> Routes) -> Arc<Self> {
+    pub(super) fn new(surface: Surface, dress: impl Fn(Router) -> Routes) -> Arc<Self> {
         let whole = Arc::new(OnceLock::new());
         let (ready, waiting) = watch::channel(false);
-        let starting = Router::new()
-            .route("/healthz", get(|| async { "live\n" }))
-            .route("/tail", get(wait(Arc::clone(&whole), waiting)))
-            .fallback(|| async { Problem::new(ReasonCode::Recovering) });
+        let starting = match surface {
+            Surface::Public => Router::new()
+                .route("/healthz", get(|| async { "live\n" }))
+                .route("/tail", get(wait(Arc::clone(&whole), waiting))),
+            Surface::Task | Surface::Internal => Router::new(),
+        };
+        let starting = starting.fallback(|| async { Problem::new(ReasonCode::Recovering) });
         Arc::new(Self { starting: dress(starting), whole, ready })
     }
 

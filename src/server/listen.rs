@@ -1,7 +1,7 @@
-//! The accept loop, and one task for each socket.
+//! The accept loop of a listener, and one task for each socket.
 //!
 //! Our own, because it looks for the HTTP/2 preface before it chooses a protocol: a connection then holds one
-//! protocol's state and buffers, not those of a switch between both.
+//! protocol's state and buffers, not those of a switch between both. Under TLS the handshake chooses.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -12,6 +12,7 @@ use axum::extract::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::Service as _;
@@ -19,6 +20,7 @@ use tracing::{debug, warn};
 
 use super::connection::{Connection, Connections, Watched};
 use super::front::Front;
+use super::tls::{HTTP2, Tls};
 use crate::config;
 
 /// What hyper needs beyond the headers that are accepted, so that too large ones are answered by us.
@@ -33,9 +35,12 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
 /// How long accepting pauses when the system refuses a socket, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves sockets until `draining` says true.
+/// Serves the sockets of one listener until `draining` says true.
 pub(super) struct Listen {
     pub(super) front: Arc<Front>,
+    /// None where the listener speaks plain HTTP.
+    pub(super) tls: Option<Arc<Tls>>,
+    /// Of all listeners.
     pub(super) connections: Arc<Connections>,
     pub(super) limits: config::Limits,
     /// True once no more sockets are accepted.
@@ -76,17 +81,44 @@ impl Listen {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
-        let patience = Duration::from_secs(self.limits.header_read_seconds_max);
-        match tokio::time::timeout(patience, begins_http2(&stream)).await {
+        if let Some(tls) = &self.tls {
+            return Box::pin(self.serve_tls(tls, stream, connection)).await;
+        }
+        let begins = self.while_wanted(begins_http2(&stream)).await;
+        let stream = Watched::new(stream, connection.clone());
+        match begins.flatten() {
             // Boxed: its state is many times that of HTTP/1.1, and would be part of every connection's task.
-            Ok(Some(true)) => Box::pin(self.serve_http2(stream, connection)).await,
-            Ok(Some(false)) => self.serve_http1(stream, connection).await,
-            Ok(None) | Err(_) => {}
+            Some(true) => Box::pin(self.serve_http2(stream, connection)).await,
+            Some(false) => self.serve_http1(stream, connection).await,
+            None => {}
         }
     }
 
-    async fn serve_http1(&self, stream: TcpStream, connection: Connection) {
-        let io = TokioIo::new(Watched::new(stream, connection.clone()));
+    async fn serve_tls(&self, tls: &Tls, stream: TcpStream, connection: Connection) {
+        let handshake = tls.acceptor().accept(Watched::new(stream, connection.clone()));
+        match self.while_wanted(handshake).await {
+            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+                self.serve_http2(stream, connection).await;
+            }
+            Some(Ok(stream)) => self.serve_http1(stream, connection).await,
+            Some(Err(error)) => debug!(%error, "a TLS handshake failed"),
+            None => debug!("a TLS handshake did not come to its end"),
+        }
+    }
+
+    /// What a client begins with, unless it takes too long, or the server ends before it has asked for anything.
+    async fn while_wanted<T>(&self, begin: impl Future<Output = T>) -> Option<T> {
+        let patience = Duration::from_secs(self.limits.header_read_seconds_max);
+        let mut draining = self.draining.clone();
+        tokio::select! {
+            biased;
+            begun = tokio::time::timeout(patience, begin) => begun.ok(),
+            () = is_true(&mut draining) => None,
+        }
+    }
+
+    async fn serve_http1<S: Socket>(&self, stream: S, connection: Connection) {
+        let io = TokioIo::new(stream);
         let serving = hyper::server::conn::http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(self.limits.header_bytes_max + HEADER_BYTES_SPARE)
@@ -94,13 +126,13 @@ impl Listen {
         drive(serving, &connection, |serving| serving.graceful_shutdown()).await;
     }
 
-    async fn serve_http2(&self, stream: TcpStream, connection: Connection) {
+    async fn serve_http2<S: Socket>(&self, stream: S, connection: Connection) {
         let (front, handle) = (Arc::clone(&self.front), connection.clone());
         let service = service_fn(move |request| {
             let (front, connection) = (Arc::clone(&front), handle.clone());
             async move { answer(&front, &connection, request).await }
         });
-        let io = TokioIo::new(Watched::new(stream, connection.clone()));
+        let io = TokioIo::new(stream);
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_header_list_size(u32::try_from(self.limits.header_bytes_max).unwrap_or(u32::MAX))
@@ -108,6 +140,11 @@ impl Listen {
         drive(serving, &connection, |serving| serving.graceful_shutdown()).await;
     }
 }
+
+/// A socket, plain or under TLS.
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Socket for S {}
 
 /// Serves a connection to its end; `shut` is called once the server is ending.
 async fn drive<C: Future<Output = Result<(), hyper::Error>>>(

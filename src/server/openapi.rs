@@ -7,6 +7,8 @@ use utoipa::openapi::security::{
 };
 use utoipa::openapi::{Content, OpenApi, PathItem, Ref, RefOr, Response};
 
+use super::listeners::Surface;
+
 const JSON: &str = "application/json";
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM: &str = "#/components/schemas/Problem";
@@ -15,9 +17,9 @@ const PROBLEM: &str = "#/components/schemas/Problem";
 const BINARY: [&str; 2] = ["application/octet-stream", "application/x-tar"];
 
 /// Completes the document that the handlers' descriptions make up.
-pub(super) fn complete(mut document: OpenApi) -> OpenApi {
+pub(super) fn complete(mut document: OpenApi, surface: Surface) -> OpenApi {
     if let Some(components) = document.components.as_mut() {
-        for (name, scheme) in schemes() {
+        for (name, scheme) in schemes(surface) {
             components.add_security_scheme(name, scheme);
         }
     }
@@ -29,29 +31,33 @@ pub(super) fn complete(mut document: OpenApi) -> OpenApi {
             // Described together with GET, whose name it would bear.
             head.operation_id = head.operation_id.take().map(|id| format!("{id}_head"));
         }
-        operations(item).for_each(complete_operation);
+        operations(item).for_each(|operation| complete_operation(operation, surface));
     }
     document
 }
 
-fn schemes() -> [(&'static str, SecurityScheme); 3] {
+/// What each listener accepts as a caller's token, by the names under which operations refer to it.
+fn schemes(surface: Surface) -> Vec<(&'static str, SecurityScheme)> {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-    let key = ApiKeyValue::new("X-API-Key");
+    let header = |name: &str| SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new(name)));
     let ticket = ApiKeyValue::with_description("ticket", "From `POST /tail/ticket`");
-    [
-        ("bearer", SecurityScheme::Http(bearer)),
-        ("api_key", SecurityScheme::ApiKey(ApiKey::Header(key))),
-        ("ticket", SecurityScheme::ApiKey(ApiKey::Query(ticket))),
-    ]
+    let own = match surface {
+        Surface::Public => {
+            vec![("api_key", header("X-API-Key")), ("ticket", SecurityScheme::ApiKey(ApiKey::Query(ticket)))]
+        }
+        Surface::Task => vec![("capability", header("X-Trace-Task-Capability"))],
+        Surface::Internal => vec![("worker", header("X-Trace-Worker-Token"))],
+    };
+    std::iter::once(("bearer", SecurityScheme::Http(bearer))).chain(own).collect()
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.head, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 
-fn complete_operation(operation: &mut Operation) {
+fn complete_operation(operation: &mut Operation, surface: Surface) {
     if operation.responses.responses.contains_key("401") {
-        operation.security = Some(security(operation));
+        operation.security = Some(security(operation, surface));
     }
     if let Some(RefOr::T(body)) = operation.request_body.as_mut() {
         body.content.iter_mut().for_each(|(media_type, content)| complete_content(media_type, content));
@@ -63,13 +69,21 @@ fn complete_operation(operation: &mut Operation) {
     }
 }
 
-/// One of these: a token in either header, the ticket of a tail, or nothing where no token is configured.
-fn security(operation: &Operation) -> Vec<SecurityRequirement> {
+/// One of these: a token in either header, the ticket of a tail, or, on the public listener, nothing where no token is
+/// configured.
+fn security(operation: &Operation, surface: Surface) -> Vec<SecurityRequirement> {
     const NO_SCOPES: [&str; 0] = [];
     let takes_tickets = operation.operation_id.as_deref() == Some("tail");
-    let names = ["bearer", "api_key"].into_iter().chain(takes_tickets.then_some("ticket"));
-    let mut any: Vec<_> = names.map(|name| SecurityRequirement::new(name, NO_SCOPES)).collect();
-    any.push(SecurityRequirement::default());
+    let names: &[&str] = match surface {
+        Surface::Public if takes_tickets => &["bearer", "api_key", "ticket"],
+        Surface::Public => &["bearer", "api_key"],
+        Surface::Task => &["bearer", "capability"],
+        Surface::Internal => &["bearer", "worker"],
+    };
+    let mut any: Vec<_> = names.iter().map(|name| SecurityRequirement::new(*name, NO_SCOPES)).collect();
+    if surface == Surface::Public {
+        any.push(SecurityRequirement::default());
+    }
     any
 }
 

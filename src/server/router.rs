@@ -1,4 +1,4 @@
-//! All routes.
+//! All routes, each of one listener.
 
 use axum::Router;
 use utoipa::OpenApi;
@@ -6,8 +6,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::app::App;
+use super::listeners::Surface;
 use super::openapi;
-use crate::{activation, auth, blobs, execution, executor, ingress, page, problem, proofs, reads, tail};
+use crate::{
+    activation, auth, blobs, capability, execution, executor, ingress, page, problem, proofs, reads, tail,
+};
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
 #[derive(OpenApi)]
@@ -55,15 +58,70 @@ fn routes() -> OpenApiRouter<App> {
         .merge(blobs::router())
         .merge(proofs::router())
         .merge(activation::router())
+        .merge(capability::public_router())
 }
 
-/// The OpenAPI document of the public listener.
-pub fn document() -> utoipa::openapi::OpenApi {
-    openapi::complete(routes().into_openapi())
+/// The frame of the task listener's document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gesta: tasks",
+        description = "What the code that runs a task may ask for, with the capability of its attempt.\n\n\
+            Served by the listener of `--listen-task` alone. Every request has the capability token in \
+            `X-Trace-Task-Capability` or as `Authorization: Bearer`; every change also the fence, `task_id`, `attempt` and \
+            `lease_token`. Errors are those of the public listener.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "tasks", description = "One attempt of one task"),
+        (name = "objects", description = "Named content")
+    )
+)]
+struct TaskFrame;
+
+/// The frame of the internal listener's document.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Gesta: workers",
+        description = "What workers and the platform ask for; the code that runs a task never does.\n\n\
+            Served by the listener of `--listen-internal` alone. Workers show a token with the role `worker` in \
+            `X-Trace-Worker-Token` or as `Authorization: Bearer`; whatever is wrong with it is 401. Errors are those of \
+            the public listener.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    tags(
+        (name = "keys", description = "Checking capabilities elsewhere"),
+        (name = "claims", description = "Work for workers")
+    )
+)]
+struct InternalFrame;
+
+/// The routes of the task listener: `/v1/task/*` and `/objects/*`.
+fn task_router() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(TaskFrame::openapi())
 }
 
-/// The whole server.
-pub(super) fn whole(app: App) -> Router {
-    let (router, _) = routes().split_for_parts();
+/// The routes of the internal listener: `/internal/*`.
+fn internal_router() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(InternalFrame::openapi()).merge(capability::internal_router())
+}
+
+fn routes_of(surface: Surface) -> OpenApiRouter<App> {
+    match surface {
+        Surface::Public => routes(),
+        Surface::Task => task_router(),
+        Surface::Internal => internal_router(),
+    }
+}
+
+/// The OpenAPI document of a listener.
+pub fn document(surface: Surface) -> utoipa::openapi::OpenApi {
+    openapi::complete(routes_of(surface).into_openapi(), surface)
+}
+
+/// The whole of a listener. What belongs to another is as unknown here as what nobody has.
+pub(super) fn whole(app: App, surface: Surface) -> Router {
+    let (router, _) = routes_of(surface).split_for_parts();
     router.fallback(problem::not_found).with_state(app)
 }

@@ -13,24 +13,20 @@ use gesta_log_format::envelope::View;
 use gesta_log_format::log::{Dead, Writer};
 use gesta_log_format::{Index, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
-use tower::Layer as _;
+use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::app::{App, Parts};
 use super::background::{self, Background, Signals};
 use super::connection::Connections;
-use super::cors;
-use super::front::{Front, Shortcut};
-use super::listen::Listen;
-use super::router;
+use super::listeners::{Endpoint, ListenersError};
+use super::sockets::Sockets;
 use crate::activation;
 use crate::auth::Auth;
 use crate::blobs;
+use crate::capability::{Capabilities, KeyFilesError};
 use crate::config::Config;
 use crate::decider::{self, ActiveSettings, Decider};
-use crate::exchange::ExchangeLayer;
 use crate::executor::{self, Executor};
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
@@ -45,9 +41,12 @@ use crate::tail::TailShared;
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("cannot listen on {listen}")]
+    #[error(transparent)]
+    Listeners(#[from] ListenersError),
+    #[error("cannot listen on {flag} {listen}")]
     Listen {
         listen: SocketAddr,
+        flag: &'static str,
         #[source]
         cause: io::Error,
     },
@@ -63,6 +62,8 @@ pub enum ServeError {
     Snapshots(#[source] sled::Error),
     #[error("cannot read the log")]
     Lookup(#[from] LookupError),
+    #[error("cannot use the keys of tasks")]
+    Keys(#[from] KeyFilesError),
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     #[error("cannot collect metrics")]
@@ -91,33 +92,19 @@ const UPKEEP_TICKS: u64 = 5;
 /// Time kept back from the limit for the last sync and the end of the threads.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(2);
 
-/// Serves until `told` is resolved or the disk fails. `ready` is told the address once requests are served.
+/// Serves until `told` is resolved or the disk fails. `ready` is told the addresses, the public one first, once requests
+/// are served.
 ///
 /// # Errors
 /// [`ServeError`]: nothing was served.
 pub async fn serve(
     config: Config,
     auth: Arc<Auth>,
-    ready: impl FnOnce(SocketAddr) + Send,
+    ready: impl FnOnce(&[Endpoint]) + Send,
     told: impl Future<Output = ()>,
 ) -> Result<Ended, ServeError> {
-    let listen = config.server.listen;
     let wanted = activation::Wanted::of(&config.decider)?;
-    let listener = TcpListener::bind(listen).await.map_err(|cause| ServeError::Listen { listen, cause })?;
-    let address = listener.local_addr().map_err(|cause| ServeError::Listen { listen, cause })?;
-    let exchange = ExchangeLayer::new(&auth, config.limits.header_bytes_max);
-    let cors_origins = config.server.cors_origins.clone();
-    let front = Front::new(|router| exchange.layer(Shortcut::none(cors::around(router, &cors_origins))));
-    let connections = Connections::new();
-    let (drain, draining) = watch::channel(false);
-    let listening = Arc::new(Listen {
-        front: Arc::clone(&front),
-        connections: Arc::clone(&connections),
-        limits: config.limits.clone(),
-        draining,
-    });
-    let accepting = tokio::spawn(listening.accept(listener));
-
+    let sockets = Sockets::begin(&config, &auth).await?;
     let opening = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
         open(config, auth).map(|opened| (opened, started.elapsed()))
@@ -131,17 +118,14 @@ pub async fn serve(
         threads.end(&app, &signals).await;
         return Err(error.into());
     }
-    tokio::spawn(sweep(app.clone(), Arc::clone(&connections)));
-    let whole = cors::around(router::whole(app.clone()), &cors_origins);
-    // The shortcut passes by what is around the router.
-    let whole = if cors_origins.is_empty() {
-        Shortcut::to_ingress(whole, app.clone())
-    } else {
-        Shortcut::none(whole)
-    };
-    front.open(exchange.layer(whole));
-    info!(%address, origin = app.store.origin, head = app.store.reader.head().0, ?took, "serving");
-    ready(address);
+    tokio::spawn(sweep(app.clone(), Arc::clone(sockets.connections())));
+    sockets.open(&app);
+    for endpoint in sockets.endpoints() {
+        let listener = endpoint.surface.name();
+        info!(listener, address = %endpoint, "listening");
+    }
+    info!(origin = app.store.origin, head = app.store.reader.head().0, ?took, "serving");
+    ready(sockets.endpoints());
 
     let ended = tokio::select! {
         () = told => Ended::Told,
@@ -153,11 +137,7 @@ pub async fn serve(
         Ended::Told => limit.saturating_sub(SHUTDOWN_RESERVE.min(limit / 2)),
         Ended::Dead(_) | Ended::Panicked(_) => LAST_ANSWERS,
     };
-    drain.send_replace(true);
-    drop(accepting.await);
-    connections.drain();
-    app.tail.drain();
-    wait_for_connections(&connections, patience).await;
+    sockets.end(patience, || app.tail.drain()).await;
     let ended = match ended {
         Ended::Told => threads.end(&app, &signals).await,
         ended @ (Ended::Dead(_) | Ended::Panicked(_)) => ended,
@@ -165,18 +145,6 @@ pub async fn serve(
     // Held to the end: nobody else may write here.
     drop(lock);
     Ok(ended)
-}
-
-/// Waits until every socket is closed, and closes those that are left after `patience`.
-async fn wait_for_connections(connections: &Connections, patience: Duration) {
-    let started = Instant::now();
-    while connections.len() > 0 && started.elapsed() < patience {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    let closed = connections.close_all();
-    if closed > 0 {
-        info!(closed, "connections did not end by themselves and were closed");
-    }
 }
 
 /// Once a second: closes the connections whose clients do not read, and brings the gauges up to date.
@@ -271,6 +239,8 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         idle: Duration::from_millis(config.log.frontier_idle_ms),
     };
     let (proofs, signer) = proofs::new(&config, &store);
+    let secret = config.tasks.hs256_secret_file.as_deref();
+    let capabilities = Arc::new(Capabilities::open(&config.server.data, &store, secret)?);
     let projector = Arc::new(projector);
     let executor = Executor::new(executor::Parts {
         store: Arc::clone(&store),
@@ -282,6 +252,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     });
     let app = App::new(Parts {
         proofs,
+        capabilities,
         head_at_start: store.reader.head(),
         auth,
         blobs,

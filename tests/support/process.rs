@@ -30,6 +30,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_gesta");
 pub struct Server {
     child: Child,
     pub address: SocketAddr,
+    /// What it printed when it was ready: a line for each listener, the public one's URL first.
+    pub printed: Vec<String>,
     errors: PathBuf,
 }
 
@@ -80,25 +82,43 @@ impl Server {
 
     /// Runs a command that should end in serving.
     pub fn spawn(command: Command) -> Result<Self, Ended> {
+        let listeners =
+            1 + command.get_args().filter(|name| name.to_string_lossy().starts_with("--listen-")).count();
         let mut starting = Starting::spawn(command);
         let output = starting.child.stdout.take().unwrap();
-        let (told, line) = sync_channel(1);
+        let (told, lines) = sync_channel(1);
         std::thread::spawn(move || {
             let mut output = BufReader::new(output);
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            let _ = told.send(line);
+            let lines = (0..listeners).map(|_| {
+                let mut line = String::new();
+                output.read_line(&mut line).unwrap();
+                line.trim().to_owned()
+            });
+            let _ = told.send(lines.collect::<Vec<String>>());
             // The pipe stays open as long as the process, which never writes to it again.
             let _ = output.read_to_end(&mut Vec::new());
         });
-        let line = line.recv_timeout(PATIENCE).expect("it neither serves nor ends");
-        match line.trim().strip_prefix("http://") {
-            Some(address) => {
+        let printed = lines.recv_timeout(PATIENCE).expect("it neither serves nor ends");
+        match printed[0].split_once("://") {
+            Some((_, address)) => {
                 let address = address.parse().unwrap();
-                Ok(Self { child: starting.child, address, errors: starting.errors })
+                Ok(Self { child: starting.child, address, printed, errors: starting.errors })
             }
             None => Err(starting.ended()),
         }
+    }
+
+    /// The URL of another listener, by its name.
+    #[track_caller]
+    pub fn url_of(&self, listener: &str) -> &str {
+        let found = self.printed.iter().find_map(|line| line.strip_prefix(listener)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no listener {listener}: {:?}", self.printed))
+    }
+
+    /// The address of another listener, by its name.
+    #[track_caller]
+    pub fn address_of(&self, listener: &str) -> SocketAddr {
+        self.url_of(listener).split_once("://").unwrap().1.parse().unwrap()
     }
 
     pub fn id(&self) -> u32 {

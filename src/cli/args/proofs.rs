@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Target;
 
@@ -43,21 +43,34 @@ pub struct Keys {
 
 #[derive(Debug, Clone, Subcommand)]
 pub enum KeysCommand {
-    /// Make the key that signs a log's checkpoints, for `checkpoint.key_file` or a data directory
+    /// Make a key that signs, as a file
     New(KeysNew),
-    /// Have a server make a new key; the log says so, and the former one goes on signing beside it until the next time
+    /// Have a server make a new key; the log says so, and the former one stays good beside it until the next time
     Rotate(KeysRotate),
-    /// Print the public keys that checkpoints are verified with
+    /// Print the public keys that checkpoints, or the capability tokens of tasks, are verified with
     Show(KeysShow),
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum KeyUse {
+    /// Signs the log's checkpoints
+    #[default]
+    Checkpoint,
+    /// Signs the capability tokens of tasks
+    Task,
 }
 
 /// `gesta keys new`
 #[derive(Debug, Clone, Args)]
 pub struct KeysNew {
-    /// The log's origin, which is the key's name
-    #[arg(long, value_name = "NAME")]
-    pub origin: String,
-    /// File for the secret key; it must not exist
+    /// What the key is for
+    #[arg(long = "use", value_name = "USE", value_enum, default_value_t)]
+    pub purpose: KeyUse,
+    /// The log's origin, which is the name of a checkpoint's key
+    #[arg(long, value_name = "NAME", required_if_eq("purpose", "checkpoint"))]
+    pub origin: Option<String>,
+    /// File for the secret key, such as `checkpoint.key_file` or keys/task/current.pem; it must not exist
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
 }
@@ -65,6 +78,9 @@ pub struct KeysNew {
 /// `gesta keys rotate`
 #[derive(Debug, Clone, Args)]
 pub struct KeysRotate {
+    /// What the key is for
+    #[arg(long = "use", value_name = "USE", value_enum, default_value_t)]
+    pub purpose: KeyUse,
     #[command(flatten)]
     pub target: Target,
 }
@@ -72,6 +88,9 @@ pub struct KeysRotate {
 /// `gesta keys show`
 #[derive(Debug, Clone, Args)]
 pub struct KeysShow {
+    /// What the key is for
+    #[arg(long = "use", value_name = "USE", value_enum, default_value_t)]
+    pub purpose: KeyUse,
     /// File of a secret key; without it a server is asked
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,

@@ -19,6 +19,15 @@ pub struct Settings {
     /// Address of the HTTP listener [default: 127.0.0.1:7070]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Address of the listener for the code that runs tasks, /v1/task and /objects; without it there is none
+    #[arg(long, value_name = "ADDR")]
+    pub listen_task: Option<String>,
+    /// Address of the listener for workers, /internal; without it there is none
+    #[arg(long, value_name = "ADDR")]
+    pub listen_internal: Option<String>,
+    /// Let these two speak plain HTTP on loopback, where no certificate is configured
+    #[arg(long)]
+    pub insecure_loopback: bool,
     /// Name of the log; fixed at its first start
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
@@ -46,9 +55,13 @@ impl Settings {
     }
 
     fn flags(&self) -> Result<Vec<Flag>, Failure> {
+        let insecure_loopback = self.insecure_loopback.then(|| "true".to_owned());
         let named = [
             ("--data", "server.data", &self.data),
             ("--listen", "server.listen", &self.listen),
+            ("--listen-task", "server.listen_task", &self.listen_task),
+            ("--listen-internal", "server.listen_internal", &self.listen_internal),
+            ("--insecure-loopback", "server.insecure_loopback", &insecure_loopback),
             ("--origin", "server.origin", &self.origin),
             ("--log-format", "server.log_format", &self.log_format),
         ];
