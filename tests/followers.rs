@@ -210,3 +210,28 @@ fn a_tail_and_an_append_go_over_http2_by_prior_knowledge() {
     let http1 = support::tail::records(&server.client().get("/tail?follow=false"));
     assert_eq!(blocks[2..], http1);
 }
+
+#[test]
+fn a_tail_over_http2_outlives_the_time_for_a_head_although_its_client_speaks() {
+    let directory = tempfile::tempdir().unwrap();
+    let server =
+        Server::start(directory.path(), &["limits.header_read_seconds_max=1", "tail.heartbeat_seconds=1"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let socket = TcpStream::connect(server.address).await.unwrap();
+        let (mut client, mut connection) = h2::client::handshake(socket).await.unwrap();
+        let mut pings = connection.ping_pong().unwrap();
+        tokio::spawn(connection);
+        let request = http::Request::get(format!("http://{}/tail", server.address)).body(()).unwrap();
+        let (tail, _) = client.send_request(request, true).unwrap();
+        let mut body = tail.await.unwrap().into_body();
+        pings.ping(h2::Ping::opaque()).await.unwrap();
+        let mut heartbeats = 0;
+        while heartbeats < 4 {
+            let bytes = body.data().await.expect("the tail was closed").unwrap();
+            heartbeats += usize::from(bytes.starts_with(b":"));
+            body.flow_control().release_capacity(bytes.len()).unwrap();
+        }
+    });
+    server.stop();
+}

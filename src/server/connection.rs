@@ -28,6 +28,9 @@ struct State {
     head_since: AtomicU64,
     /// A request is being answered: what arrives is its body.
     answering: AtomicBool,
+    /// A first request came over HTTP/2: what arrives from then on may be no head at all, such as a client's word that it
+    /// has taken what it was sent.
+    multiplexed: AtomicBool,
     drain: AtomicWaker,
     of: Arc<Connections>,
 }
@@ -48,6 +51,12 @@ impl Connection {
     /// Notes that a request's head has arrived, or that its response's head is ready.
     pub(super) fn answering(&self, answering: bool) {
         self.0.answering.store(answering, Ordering::Relaxed);
+        self.0.head_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes a request over HTTP/2.
+    pub(super) fn multiplexes(&self) {
+        self.0.multiplexed.store(true, Ordering::Relaxed);
         self.0.head_since.store(0, Ordering::Relaxed);
     }
 
@@ -95,6 +104,7 @@ impl Connections {
             stalled_since: AtomicU64::new(0),
             head_since: AtomicU64::new(0),
             answering: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
             drain: AtomicWaker::new(),
             of: Arc::clone(self),
         };
@@ -183,6 +193,7 @@ impl AsyncRead for Watched {
         let state = &self.connection.0;
         if buf.filled().len() > before
             && !state.answering.load(Ordering::Relaxed)
+            && !state.multiplexed.load(Ordering::Relaxed)
             && state.head_since.load(Ordering::Relaxed) == 0
         {
             state.head_since.store(state.of.seconds.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -130,7 +130,10 @@ impl Listen {
         let (front, handle) = (Arc::clone(&self.front), connection.clone());
         let service = service_fn(move |request| {
             let (front, connection) = (Arc::clone(&front), handle.clone());
-            async move { answer(&front, &connection, request).await }
+            async move {
+                connection.multiplexes();
+                answer(&front, &connection, request).await
+            }
         });
         let io = TokioIo::new(stream);
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
