@@ -147,5 +147,6 @@ fn any_interleaving_of_intents_restarts_and_activations_replays_to_the_same_deci
     let report = copy.verify(1);
     assert_eq!(report.verdict, Verdict::Sound, "{:#?}", report.findings);
     assert_eq!((report.decisions.same, report.decisions.undecided), (sent.len() as u64, 0));
+    assert_eq!(report.requests.same, sent.len() as u64, "{:?}", report.requests);
     assert_eq!(copy.verify(3), report, "whatever the number of threads");
 }

@@ -14,6 +14,7 @@ mod history;
 mod parallel;
 mod replay;
 mod report;
+mod request;
 mod tree;
 mod verifier;
 
@@ -23,7 +24,7 @@ use gesta_log_format::{Digest, Index};
 pub use finding::{Class, FINDINGS_MAX, Finding, Verdict};
 pub use folds::Folds;
 pub use replay::{Asked, Before, Derived, Job, Replay, Taken};
-pub use report::{Absent, DecisionCounts, Report};
+pub use report::{Absent, DecisionCounts, Report, RequestCounts};
 pub use tree::Claim;
 pub use verifier::{SnapshotClaim, Verifier};
 

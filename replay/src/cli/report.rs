@@ -19,7 +19,7 @@ pub(super) struct Whole {
 /// The checks that findings belong to, in the order in which they are told.
 pub(super) const CHECKS: [(&str, &str); 7] = [
     ("bytes", "frames, checksums, seals, the order of segments and records"),
-    ("envelopes", "each envelope's form, index and digest"),
+    ("envelopes", "each envelope's form, index and digest, and that of each request"),
     ("rules", "subjects, anchors, causes, times, one INTENT and one DECISION each"),
     ("executions", "no EXECUTION without an ALLOW, and every transition"),
     ("decisions", "every context digest and every decision, derived again"),
@@ -30,7 +30,14 @@ pub(super) const CHECKS: [(&str, &str); 7] = [
 /// Which check a rule belongs to.
 pub(super) fn check_of(rule: &str) -> &'static str {
     match rule {
-        "INDEX" | "DIGEST" | "CANONICAL" | "ENVELOPE" | "PAYLOAD" | "UNKNOWN_TYPE" => "envelopes",
+        "INDEX"
+        | "DIGEST"
+        | "CANONICAL"
+        | "ENVELOPE"
+        | "PAYLOAD"
+        | "UNKNOWN_TYPE"
+        | "REQUEST_DIGEST"
+        | "REQUEST_NOT_REPLAYABLE" => "envelopes",
         "EXECUTION_WITHOUT_ALLOW" | "EXECUTION_NOT_OPEN" | "EXECUTION_ID_REUSED" | "ILLEGAL_TRANSITION" => {
             "executions"
         }

@@ -12,6 +12,8 @@ use super::check::{Checked, check};
 use super::finding::{Class, Finding};
 use super::folds::Folds;
 use super::history::History;
+use super::report::RequestCounts;
+use super::request::Requests;
 use super::{BLOB_DIFFERS, BLOB_MISSING, Record, Store, parallel};
 use crate::context::{Config, ContextError, assemble};
 use crate::decide::{Decision, decide};
@@ -89,6 +91,7 @@ pub struct Replay<S> {
     absent_total: u64,
     /// DECISIONs behind absent records.
     out_of_reach: u64,
+    requests: Requests,
 }
 
 /// Most ranges of absent records that are listed.
@@ -108,6 +111,7 @@ impl<S: Store> Replay<S> {
             absent: Vec::new(),
             absent_total: 0,
             out_of_reach: 0,
+            requests: Requests::default(),
         }
     }
 
@@ -141,6 +145,12 @@ impl<S: Store> Replay<S> {
         self.out_of_reach
     }
 
+    /// What became of the digests of the INTENTs' requests so far.
+    #[must_use]
+    pub fn requests(&self) -> RequestCounts {
+        self.requests.counts(|blob| self.is_ever_erased(blob))
+    }
+
     /// Whether any record says that a blob was erased.
     #[must_use]
     pub fn is_ever_erased(&self, digest: &Digest) -> bool {
@@ -166,8 +176,8 @@ impl<S: Store> Replay<S> {
         self.next = to;
     }
 
-    pub(super) fn checked<'c>(&self, records: &[Record<'c>]) -> Vec<Checked<'c>> {
-        parallel::map(self.jobs, records, check)
+    pub(super) fn checked<'c>(&self, records: &[Record<'c>]) -> Result<Vec<Checked<'c>>, S::Error> {
+        parallel::map(self.jobs, records, |record| check(record, &self.store)).into_iter().collect()
     }
 
     /// Folds records and gives the job of each DECISION among them. `before` gets each before it is folded.
@@ -180,13 +190,16 @@ impl<S: Store> Replay<S> {
         before: Before<'_, Self>,
         report: &mut dyn FnMut(Finding),
     ) -> Result<Vec<Job<'c>>, S::Error> {
-        let checked = self.checked(records);
+        let checked = self.checked(records)?;
         let mut jobs = Vec::new();
         for one in &checked {
             self.skip(one.record.index);
             before(self, &one.record, report);
             if let Some(fault) = &one.fault {
                 report((**fault).clone());
+            }
+            if let Some(request) = &one.request {
+                self.requests.take(request, report);
             }
             match &one.event {
                 Some(event) => jobs.extend(self.event(one, event, &checked, report)?),

@@ -23,6 +23,21 @@ pub struct DecisionCounts {
     pub undecided: u64,
 }
 
+/// What became of the digests of the requests that INTENTs came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestCounts {
+    /// Computed again, and equal.
+    pub same: u64,
+    /// Computed again, and different, or what it covers is not as its name says.
+    pub differ: u64,
+    /// Not computed: blobs are missing.
+    pub not_replayable: u64,
+    /// Not computed: a blob was erased, which a record says.
+    pub erased: u64,
+    /// Not computed: they came in by a surface whose requests are not known here.
+    pub other_surface: u64,
+}
+
 /// Records that are not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Absent {
@@ -49,6 +64,8 @@ pub struct Report {
     pub root: Option<Hash>,
     /// The decisions.
     pub decisions: DecisionCounts,
+    /// The requests of the INTENTs.
+    pub requests: RequestCounts,
     /// Seals whose root was compared.
     pub seals: u64,
     /// Claimed roots that hold.

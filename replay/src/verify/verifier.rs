@@ -163,6 +163,7 @@ impl<S: Store> Verifier<S> {
         self.finish_snapshots();
         self.finish_decisions();
         self.finish_absent();
+        self.finish_requests();
         let (ranges, records) = self.replay.absent();
         let references = self.replay.folds().unchecked();
         let absent = Absent { records, ranges: ranges.to_vec(), references };
@@ -173,6 +174,7 @@ impl<S: Store> Verifier<S> {
             records: self.records,
             root: self.tree.root().filter(|_| self.records > 0),
             decisions: self.counts,
+            requests: self.replay.requests(),
             seals: self.tree.seals,
             held: self.tree.held,
             projections_held: self.projections_held,
@@ -244,6 +246,15 @@ impl<S: Store> Verifier<S> {
         for index in replay.folds().decisions.undecided().take_while(|index| *index < newest) {
             let message = "it has no DECISION, and a later INTENT has";
             self.findings.add(Finding::at(Class::Incomplete, "DECISION_MISSING", index, message));
+        }
+    }
+
+    fn finish_requests(&mut self) {
+        let others = self.replay.requests().other_surface;
+        if others > 0 {
+            self.not_checked.push(format!(
+                "the request digests of {others} INTENTs: they came in by surfaces whose requests are not known here"
+            ));
         }
     }
 

@@ -9,7 +9,7 @@ use gesta_log_format::note::SecretKey;
 use gesta_log_format::tree::{CompactRange, leaf_hash};
 
 use super::prefix::said;
-use super::{Maker, ORIGIN, changed, example, framed, write_segment};
+use super::{Maker, ORIGIN, changed, example, framed, rerequested, write_segment};
 
 /// Larger than any of these logs.
 const NEVER_FULL: u64 = 1 << 24;
@@ -149,9 +149,19 @@ fn changed_records(bad: &Path) {
         let leaked = format!(r#"{heard},{{"content":"re: u-1","role":"assistant"}}"#);
         records[referring] = changed(&records[referring], heard, &leaked);
     });
-    write("diverged-changed-intent", &|records| {
-        let intent = find(&maker, "\"kind\":\"INTENT\"", 0);
+    let intent = find(&maker, "\"kind\":\"INTENT\"", 0);
+    write("diverged-changed-intent-and-request", &|records| {
+        records[intent] = rerequested(&changed(&records[intent], "hello 1", "hullo 1"));
+    });
+    write("tampered-changed-intent", &|records| {
         records[intent] = changed(&records[intent], "hello 1", "hullo 1");
+    });
+    write("tampered-request-digest", &|records| {
+        let last = records.last_mut().expect("it is there");
+        let own =
+            View::parse(last).and_then(|view| view.payload_member("request_digest")).expect("an INTENT");
+        let other = format!("\"{}\"", gesta_log_format::Digest::of(b"another request"));
+        *last = changed(last, std::str::from_utf8(own).expect("text"), &other);
     });
     write("tampered-policy-replaced", &|records| {
         records[0] = changed(&records[0], ">= 20", ">= 21");
@@ -177,7 +187,7 @@ fn changed_records(bad: &Path) {
     after_deny.write(&bad.join("tampered-execution-after-deny"), 1, NEVER_FULL);
 }
 
-/// What only a checkpoint shows.
+/// What a checkpoint shows, also where the request digests were made right.
 fn changed_wholes(bad: &Path) {
     let maker = decided();
     let last = maker.log.records.len() - 1;

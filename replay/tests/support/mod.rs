@@ -362,6 +362,30 @@ pub fn redigested(data: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The INTENT with the request digest that it should carry, and its own.
+pub fn rerequested(data: &[u8]) -> Vec<u8> {
+    let intent: serde_json::Value = serde_json::from_slice(data).expect("an envelope");
+    let mut request = serde_json::Map::new();
+    request.insert("interface_version".into(), 2.into());
+    let anchors = [
+        "actor",
+        "correlation_id",
+        "intent_type",
+        "lane",
+        "parent_turn_id",
+        "stream_id",
+        "thread_id",
+        "turn_id",
+    ];
+    request.extend(anchors.map(|name| (name.to_owned(), intent[name].clone())));
+    request
+        .extend(["payload", "declared_refs"].map(|name| (name.to_owned(), intent["payload"][name].clone())));
+    let request = serde_json::Value::Object(request).to_string();
+    let digest = Digest::of(&json::canonicalize(request.as_bytes()).expect("strict JSON")).to_string();
+    let wrong = intent["payload"]["request_digest"].as_str().expect("a digest");
+    changed(data, wrong, &digest)
+}
+
 /// The envelope with `from` replaced by `to`, which it has to hold, and its digest made right.
 #[track_caller]
 pub fn changed(data: &[u8], from: &str, to: &str) -> Vec<u8> {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::run::{found, verify};
 use crate::support::fixtures::decided;
 use crate::support::prefix::said;
-use crate::support::{Maker, ORIGIN, changed, example, redigested, write_segment};
+use crate::support::{Maker, ORIGIN, changed, example, redigested, rerequested, write_segment};
 
 /// Writes the envelopes with frames that hold, and verifies them.
 #[track_caller]
@@ -158,6 +158,82 @@ fn a_digest_an_index_or_a_form_that_is_wrong_is_tampering() {
     let mut records = maker.log.records.clone();
     records[at] = redigested(text.replace("\"delivery\":1", "\"delivery\":1.0").as_bytes());
     check(&maker, &records, 2, "CANONICAL", at as u64);
+}
+
+#[test]
+fn an_intent_that_is_not_what_its_request_digest_covers_is_tampering() {
+    let mut maker = Maker::new(&example());
+    let mut asked = said(1).refs(&["c-0"]);
+    asked.parent = Some("u-0".into());
+    let at = usize::try_from(maker.intent(&asked)).unwrap();
+    let whole = maker.log.records[at].clone();
+    let verdict = |data: Vec<u8>| {
+        let mut records = maker.log.records.clone();
+        records[at] = data;
+        let (_, found) = judge(&maker, &records, &[]);
+        found.contains(&("REQUEST_DIGEST".to_owned(), Some(at as u64)))
+    };
+    assert!(!verdict(whole.clone()));
+    for (from, to) in [
+        (r#""actor":"ann""#, r#""actor":"bob""#),
+        (r#""correlation_id":"c-1""#, r#""correlation_id":"c-2""#),
+        (r#""intent_type":"chat.message""#, r#""intent_type":"shell.exec""#),
+        (r#""lane":"user""#, r#""lane":"operator""#),
+        (r#""message":"hello 1""#, r#""message":"hello 2""#),
+        (r#""parent_turn_id":"u-0""#, r#""parent_turn_id":null"#),
+        (r#""ref_id":"c-0""#, r#""ref_id":"c-1""#),
+        (r#""stream_id":"default""#, r#""stream_id":"defaults""#),
+        (r#""thread_id":"t-1""#, r#""thread_id":"t-2""#),
+        (r#""turn_id":"u-1""#, r#""turn_id":"u-2""#),
+        (r#""request_digest""#, r#""request_digesu""#),
+    ] {
+        let other = changed(&whole, from, to);
+        assert!(verdict(other.clone()), "{to}");
+        if !to.contains("digesu") {
+            assert!(!verdict(rerequested(&other)), "{to}, as if it had been asked for");
+        }
+    }
+}
+
+#[test]
+fn a_request_whose_content_was_moved_into_blobs_is_computed_again() {
+    let mut maker = Maker::new(&example());
+    let (payload, refs) = (r#"{"message":"hello"}"#, r#"[{"ref_id":"c-0","ref_type":"event"}]"#);
+    let at = usize::try_from(maker.intent(&said(1).payload(payload).refs(&["c-0"]))).unwrap();
+    let [in_payload, in_refs] = [payload, refs].map(|content| maker.log.blob(content, "application/json"));
+    let moved = changed(&maker.log.records[at], payload, &in_payload);
+    let both = changed(&moved, refs, &in_refs);
+    for data in [moved, both] {
+        let mut records = maker.log.records.clone();
+        records[at] = data;
+        assert_eq!(judge(&maker, &records, &[]), (0, vec![]));
+        records[at] = changed(&records[at], r#""lane":"user""#, r#""lane":"operator""#);
+        check(&maker, &records, 2, "REQUEST_DIGEST", at as u64);
+    }
+}
+
+#[test]
+fn a_request_whose_blob_is_missing_is_not_replayable_and_an_erased_one_is_listed() {
+    let mut maker = Maker::new(&example());
+    let payload = r#"{"message":"hello"}"#;
+    let at = usize::try_from(maker.intent(&said(1).payload(payload))).unwrap();
+    let reference = maker.log.blob(payload, "application/json");
+    let (digest, _) = maker.log.blobs.pop_first().unwrap();
+    let mut records = maker.log.records.clone();
+    records[at] = changed(&records[at], payload, &reference);
+    let dir = tempfile::tempdir().unwrap();
+    write_segment(dir.path(), &records);
+    let (code, report) = verify(dir.path(), &[]);
+    assert_eq!(code, 3, "{report:#}");
+    assert_eq!(found(&report), [("REQUEST_NOT_REPLAYABLE".to_owned(), Some(at as u64))]);
+    assert_eq!(report["requests"]["not_replayable"], 1);
+    maker.control("erasure", "log", &format!(r#"{{"sha256":["{}"],"by":"x","reason":"y"}}"#, digest.hex()));
+    records.push(maker.log.records.last().unwrap().clone());
+    write_segment(dir.path(), &records);
+    let (code, report) = verify(dir.path(), &[]);
+    assert_eq!(code, 0, "{report:#}");
+    let requests = &report["requests"];
+    assert_eq!((&requests["erased"], &requests["not_replayable"]), (&1.into(), &0.into()));
 }
 
 #[test]

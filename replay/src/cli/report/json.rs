@@ -14,6 +14,7 @@ struct Form<'r> {
     log: Log<'r>,
     engine: Engine,
     decisions: Decisions,
+    requests: Requests,
     seals_compared: u64,
     checkpoints: Vec<Held<'r>>,
     projections: &'r [String],
@@ -48,6 +49,15 @@ struct Decisions {
     not_replayable: u64,
     erased: u64,
     undecided: u64,
+}
+
+#[derive(Serialize)]
+struct Requests {
+    same: u64,
+    differ: u64,
+    not_replayable: u64,
+    erased: u64,
+    other_surface: u64,
 }
 
 #[derive(Serialize)]
@@ -98,7 +108,7 @@ pub(in crate::cli) fn pretty<T: Serialize>(value: &T) -> String {
 }
 
 fn form(Whole { facts, report }: &Whole) -> Form<'_> {
-    let Report { decisions, absent, .. } = report;
+    let Report { decisions, requests, absent, .. } = report;
     Form {
         verdict: report.verdict.text(),
         exit_code: report.verdict.exit_code(),
@@ -119,6 +129,13 @@ fn form(Whole { facts, report }: &Whole) -> Form<'_> {
             not_replayable: decisions.not_replayable,
             erased: decisions.erased,
             undecided: decisions.undecided,
+        },
+        requests: Requests {
+            same: requests.same,
+            differ: requests.differ,
+            not_replayable: requests.not_replayable,
+            erased: requests.erased,
+            other_surface: requests.other_surface,
         },
         seals_compared: report.seals,
         checkpoints: report

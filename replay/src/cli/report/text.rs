@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use gesta_log_format::hex;
-use gesta_replay::verify::{Finding, Verdict};
+use gesta_replay::verify::{Finding, RequestCounts, Verdict};
 
 use super::Whole;
 
@@ -58,6 +58,7 @@ fn print(Whole { facts, report }: &Whole, out: &mut String) -> std::fmt::Result 
         }
     }
     out.push('\n');
+    requests(&report.requests, out)?;
     findings(&report.findings, report.findings_total, out)?;
     if !report.not_checked.is_empty() {
         writeln!(out, "\nnot checked:")?;
@@ -65,6 +66,22 @@ fn print(Whole { facts, report }: &Whole, out: &mut String) -> std::fmt::Result 
             writeln!(out, "  {what}")?;
         }
     }
+    Ok(())
+}
+
+fn requests(requests: &RequestCounts, out: &mut String) -> std::fmt::Result {
+    write!(out, "  requests      {} have the digest that they should", requests.same)?;
+    for (count, what) in [
+        (requests.differ, "HAVE ANOTHER"),
+        (requests.not_replayable, "not replayable"),
+        (requests.erased, "erased"),
+        (requests.other_surface, "of other surfaces"),
+    ] {
+        if count > 0 {
+            write!(out, ", {count} {what}")?;
+        }
+    }
+    out.push('\n');
     Ok(())
 }
 
