@@ -19,6 +19,11 @@ pub struct Claim {
     pub root: Hash,
 }
 
+impl Claim {
+    /// The rule of checkpoints.
+    pub const CHECKPOINT: &str = "CHECKPOINT";
+}
+
 /// The tree as far as it is known.
 pub(super) struct Tree {
     /// None behind absent records, until a seal gives the subtrees before it.

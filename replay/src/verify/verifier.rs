@@ -12,6 +12,11 @@ use super::tree::{Claim, Tree};
 use super::{Record, Store};
 use crate::decide::{Comparison, compare};
 
+/// What nobody can know of a log that no checkpoint covers.
+const UNSIGNED: &str = "whether the log is the one that its server shows others, for no checkpoint covers it: \
+     records may be missing at the end, the last one of an execution among them, and records on which nothing later \
+     depends may be others: give --checkpoint and --key";
+
 /// What `GET /snapshot` claims: the digest of each projection over the first `length` records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotClaim {
@@ -189,6 +194,15 @@ impl<S: Store> Verifier<S> {
         let findings = &mut self.findings;
         let beyond = self.tree.finish(&mut |finding| findings.add(finding));
         let (head, whole) = (self.replay.next(), self.tree.is_whole());
+        let is_checkpoint = |claim: &&Claim| claim.rule == Claim::CHECKPOINT;
+        match self.tree.held.iter().rfind(is_checkpoint) {
+            Some(newest) if newest.size < head.0 => self.not_checked.push(format!(
+                "whether the records from index {} on are those that the server shows others: {} covers those before",
+                newest.size, newest.by
+            )),
+            Some(_) => {}
+            None => self.not_checked.push(UNSIGNED.to_owned()),
+        }
         for claim in beyond {
             if whole && !self.ends_early {
                 let message = format!(

@@ -303,6 +303,32 @@ fn checkpoint(dir: &Path, records: &[Vec<u8>], origin: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_no_checkpoint_covers_is_said() {
+    let (dir, maker) = (tempfile::tempdir().unwrap(), decided());
+    let records = &maker.log.records;
+    let unchecked = |shown: &[Vec<u8>], more: &[&str]| {
+        let data = tempfile::tempdir().unwrap();
+        write_segment(data.path(), shown);
+        let (code, report) = verify(data.path(), more);
+        let lines =
+            report["not_checked"].as_array().unwrap().iter().map(|line| line.as_str().unwrap().to_owned());
+        (code, lines.filter(|line| line.starts_with("whether the ")).collect::<Vec<_>>())
+    };
+    // The last record of an execution is gone, and nothing but a checkpoint shows it.
+    let cut = nth(&maker, Kind::Execution, "completed", 0);
+    let (code, lines) = unchecked(&records[..cut], &[]);
+    assert!(code == 0 && lines.len() == 1 && lines[0].contains("the last one of an execution"), "{lines:?}");
+    let arguments = checkpoint(dir.path(), &records[..cut], ORIGIN);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    assert_eq!(unchecked(&records[..cut], &arguments), (0, vec![]));
+    let (code, lines) = unchecked(records, &arguments);
+    assert!(code == 0 && lines.len() == 1 && lines[0].contains(&format!("from index {cut} on")), "{lines:?}");
+    let arguments = checkpoint(dir.path(), &records[..=cut], ORIGIN);
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    assert_eq!(unchecked(&records[..cut], &arguments).0, 2);
+}
+
+#[test]
 fn a_fork_a_cut_end_and_another_log_are_seen_by_a_checkpoint() {
     let (dir, maker) = (tempfile::tempdir().unwrap(), decided());
     let records = &maker.log.records;
