@@ -12,6 +12,7 @@ mod finding;
 mod folds;
 mod history;
 mod parallel;
+mod pipeline;
 mod replay;
 mod report;
 mod request;
@@ -49,7 +50,7 @@ pub struct Record<'a> {
 }
 
 /// What a replay reads besides the records that it is handed.
-pub trait Store: Sync {
+pub trait Store: Send + Sync {
     /// Why it cannot.
     type Error: Send;
 

@@ -27,8 +27,17 @@ const SEGMENT: &[u8] = b": h1 ";
 /// Bytes of envelopes that are handed over at once. The same for any number of threads.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Chunks that may wait between the thread that reads and those that verify.
-const CHUNKS_WAITING_MAX: usize = 4;
+/// Chunks for each thread that may wait between the thread that reads and those that verify, and that are verified at
+/// once.
+const CHUNKS_PER_JOB: usize = 4;
+
+/// Most chunks that are verified at once, however many threads there are.
+const CHUNKS_AT_ONCE_MAX: usize = 64;
+
+/// How many chunks are worth handing on together: with one thread none waits for another.
+pub(super) fn chunks_at_once(jobs: usize) -> usize {
+    if jobs < 2 { 1 } else { (jobs * CHUNKS_PER_JOB).min(CHUNKS_AT_ONCE_MAX) }
+}
 
 /// One step of the reading.
 pub(super) enum Step {
@@ -199,7 +208,7 @@ impl Source {
             return failed.map_or(facts, Err);
         }
         thread::scope(|scope| {
-            let (send, receive) = sync_channel(CHUNKS_WAITING_MAX);
+            let (send, receive) = sync_channel(chunks_at_once(jobs));
             let reader = scope.spawn(move || self.steps(&mut |step| send.send(step).is_ok()));
             let mut taken = Ok(true);
             while let (Ok(true), Ok(step)) = (&taken, receive.recv()) {

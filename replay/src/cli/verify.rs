@@ -5,7 +5,7 @@ mod claims;
 use gesta_replay::verify::{Class, Finding, Verifier};
 
 use super::report::{Whole, json, junit, sarif, text};
-use super::source::{Files, Source, Step};
+use super::source::{Chunk, Files, Source, Step, chunks_at_once};
 use super::{Done, Failure, args, output, progress};
 use claims::Claims;
 
@@ -37,7 +37,10 @@ fn verify(source: &Source, claims: Claims, jobs: usize) -> Result<Whole, Failure
     findings.into_iter().for_each(|finding| verifier.find(finding));
     not_checked.into_iter().for_each(|what| verifier.not_checked(what));
     let bar = progress::Bar::new(source.total_bytes());
-    let facts = source.walk(jobs, &mut |step| take(&mut verifier, step, &bar))?;
+    let mut taking = Taking { verifier, bar, chunks: Vec::new(), at_once: chunks_at_once(jobs) };
+    let facts = source.walk(jobs, &mut |step| taking.take(step))?;
+    taking.hand_on()?;
+    let Taking { mut verifier, bar, .. } = taking;
     drop(bar);
     for (by, origin) in origins {
         if !facts.origin.is_empty() && facts.origin != origin {
@@ -49,17 +52,45 @@ fn verify(source: &Source, claims: Claims, jobs: usize) -> Result<Whole, Failure
     Ok(Whole { facts, report: verifier.finish() })
 }
 
-fn take(verifier: &mut Verifier<&Files>, step: Step, bar: &progress::Bar) -> Result<bool, Failure> {
-    match step {
-        Step::Records(chunk) => {
-            verifier.records(&chunk.records()).map_err(Failure::new)?;
-            bar.advance(chunk.file_bytes());
+/// Hands the steps of a walk on to the verifier, chunks together.
+struct Taking<'s> {
+    verifier: Verifier<&'s Files>,
+    bar: progress::Bar,
+    /// Not handed on yet.
+    chunks: Vec<Chunk>,
+    at_once: usize,
+}
+
+impl Taking<'_> {
+    fn take(&mut self, step: Step) -> Result<bool, Failure> {
+        match step {
+            Step::Records(chunk) => {
+                self.chunks.push(chunk);
+                if self.chunks.len() >= self.at_once {
+                    self.hand_on()?;
+                }
+                return Ok(true);
+            }
+            Step::Seal(file, seal) => {
+                self.hand_on()?;
+                self.verifier.seal(&file, &seal);
+            }
+            Step::Skip(to) => {
+                self.hand_on()?;
+                self.verifier.skip(to);
+            }
+            Step::Found(finding) => self.verifier.find(finding),
+            Step::NotChecked(what) => self.verifier.not_checked(what),
+            Step::EndsEarly => self.verifier.ends_early = true,
         }
-        Step::Seal(file, seal) => verifier.seal(&file, &seal),
-        Step::Skip(to) => verifier.skip(to),
-        Step::Found(finding) => verifier.find(finding),
-        Step::NotChecked(what) => verifier.not_checked(what),
-        Step::EndsEarly => verifier.ends_early = true,
+        Ok(true)
     }
-    Ok(true)
+
+    fn hand_on(&mut self) -> Result<(), Failure> {
+        let chunks = std::mem::take(&mut self.chunks);
+        let pieces: Vec<_> = chunks.iter().map(Chunk::records).collect();
+        self.verifier.pieces(&pieces).map_err(Failure::new)?;
+        self.bar.advance(chunks.iter().map(Chunk::file_bytes).sum());
+        Ok(())
+    }
 }

@@ -19,6 +19,13 @@ pub(super) struct Checked<'c> {
     pub(super) request: Option<Outcome>,
 }
 
+impl Checked<'_> {
+    /// Whether no record is absent between the two.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        next.record.index == self.record.index.next()
+    }
+}
+
 /// # Errors
 /// As [`Store`]: a blob that cannot be read.
 pub(super) fn check<'c, S: Store>(record: &Record<'c>, store: &S) -> Result<Checked<'c>, S::Error> {

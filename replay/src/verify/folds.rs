@@ -4,6 +4,7 @@
 //! lain in the gap is not a fault: [`Folds::record`] keeps quiet about it and counts.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
 use gesta_log_format::{Digest, Index};
 
@@ -111,7 +112,12 @@ impl Folds {
     }
 
     /// Folds a record that is in its place.
-    pub(super) fn record(&mut self, event: &Event<'_>, history: &History, report: &mut dyn FnMut(Finding)) {
+    pub(super) fn record(
+        &mut self,
+        event: &Event<'_>,
+        history: &RwLock<History>,
+        report: &mut dyn FnMut(Finding),
+    ) {
         let start = self.start;
         let unchecked = &mut self.unchecked;
         let mut refused = |error: FoldError| {
@@ -144,7 +150,7 @@ fn apply<P: Projection>(projection: &mut P, event: &Event<'_>, refused: &mut imp
 }
 
 /// Whether a rule only seems broken because what lies below `start` is absent.
-fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: &History) -> bool {
+fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: &RwLock<History>) -> bool {
     let FoldError::Broken { rule, .. } = error else { return false };
     match rule {
         Rule::Expected { expected, previous, .. } => {
@@ -157,6 +163,7 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
         Rule::NotOpen { .. } | Rule::TaskNotOpen { .. } => {
             let (stream, correlation) = (event.stream_id(), event.correlation_id());
             let (Ok(stream), Ok(correlation)) = (stream, correlation) else { return false };
+            let history = history.read().unwrap_or_else(PoisonError::into_inner);
             history.by_correlation(&stream, &correlation, event.index()).is_none()
         }
         Rule::HandlerUnknown { .. } | Rule::BatchNotWaiting { .. } => true,

@@ -1,7 +1,7 @@
 //! Folds the records of a log in order, and says of each DECISION what it has to be derived from.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use gesta_log_format::json::canonical;
 use gesta_log_format::{Digest, Index};
@@ -12,6 +12,7 @@ use super::check::{Checked, check};
 use super::finding::{Class, Finding};
 use super::folds::Folds;
 use super::history::History;
+use super::pipeline::{self, Stages};
 use super::report::RequestCounts;
 use super::request::Requests;
 use super::{BLOB_DIFFERS, BLOB_MISSING, Record, Store, parallel};
@@ -33,6 +34,8 @@ pub struct Job<'c> {
     counts: Counts,
     config: Given<Config>,
     bundle: Given<Bundle>,
+    /// What its context is looked up in.
+    history: Arc<RwLock<History>>,
 }
 
 /// Gets each record before it is folded, with where findings go.
@@ -80,10 +83,11 @@ pub struct Asked {
 
 /// Folds a log.
 pub struct Replay<S> {
-    store: S,
+    store: Arc<S>,
     jobs: usize,
     folds: Folds,
-    history: History,
+    /// Jobs keep it when records are absent and another one begins.
+    history: Arc<RwLock<History>>,
     active: Active,
     next: Index,
     /// Ranges of records that are absent, as they were met.
@@ -97,15 +101,18 @@ pub struct Replay<S> {
 /// Most ranges of absent records that are listed.
 const ABSENT_MAX: usize = 100;
 
+/// Records that are indexed at once, while nobody looks anything up.
+const INDEXED_AT_ONCE: usize = 64;
+
 impl<S: Store> Replay<S> {
     /// A replay from the log's beginning, by so many threads.
     #[must_use]
     pub fn new(store: S, jobs: usize) -> Self {
         Self {
-            store,
+            store: Arc::new(store),
             jobs: jobs.max(1),
             folds: Folds::new(),
-            history: History::default(),
+            history: Arc::default(),
             active: Active::new(),
             next: Index::ZERO,
             absent: Vec::new(),
@@ -154,7 +161,7 @@ impl<S: Store> Replay<S> {
     /// Whether any record says that a blob was erased.
     #[must_use]
     pub fn is_ever_erased(&self, digest: &Digest) -> bool {
-        self.history.is_ever_erased(digest)
+        self.history.read().unwrap_or_else(PoisonError::into_inner).is_ever_erased(digest)
     }
 
     /// Notes that the records from the next one up to `to` are absent. The states begin anew there.
@@ -172,12 +179,39 @@ impl<S: Store> Replay<S> {
             self.absent.remove(ABSENT_MAX);
         }
         self.folds = Folds::starting_at(to, self.folds.unchecked());
-        self.history = History::default();
+        self.history = Arc::default();
         self.next = to;
     }
 
-    pub(super) fn checked<'c>(&self, records: &[Record<'c>]) -> Result<Vec<Checked<'c>>, S::Error> {
-        parallel::map(self.jobs, records, |record| check(record, &self.store)).into_iter().collect()
+    /// Folds pieces of the log, derives the decision of each DECISION among them, and hands it to `take`; what comes of
+    /// it is in the order of the DECISIONs. The pieces go through by all threads at once.
+    ///
+    /// # Errors
+    /// As [`Store`].
+    pub fn run<'c, T: Send>(
+        &mut self,
+        pieces: &[Vec<Record<'c>>],
+        before: Before<'_, Self>,
+        report: &mut dyn FnMut(Finding),
+        take: impl Fn(Taken<'_>) -> T + Sync,
+    ) -> Result<Vec<(Job<'c>, Derived<T>)>, S::Error> {
+        let (jobs, store) = (self.jobs, Arc::clone(&self.store));
+        let stages = Stages {
+            check: |piece: &Vec<Record<'c>>| -> Result<Vec<Checked<'c>>, S::Error> {
+                piece.iter().map(|record| check(record, &*store)).collect()
+            },
+            derive: |jobs: Vec<Job<'c>>| -> Result<Vec<(Job<'c>, Derived<T>)>, S::Error> {
+                let derived = jobs.into_iter().map(|job| {
+                    let derived = derive_one(&*store, &job, None, &take)?;
+                    Ok((job, derived))
+                });
+                derived.collect()
+            },
+        };
+        let fold = &mut |checked: Result<Vec<Checked<'c>>, S::Error>| self.folded(&checked?, before, report);
+        let derived = pipeline::run(jobs, pieces, &stages, fold)?;
+        let derived: Vec<Vec<_>> = derived.into_iter().collect::<Result<_, _>>()?;
+        Ok(derived.into_iter().flatten().collect())
     }
 
     /// Folds records and gives the job of each DECISION among them. `before` gets each before it is folded.
@@ -190,29 +224,58 @@ impl<S: Store> Replay<S> {
         before: Before<'_, Self>,
         report: &mut dyn FnMut(Finding),
     ) -> Result<Vec<Job<'c>>, S::Error> {
-        let checked = self.checked(records)?;
+        let checked = parallel::map(self.jobs, records, |record| check(record, &*self.store));
+        let checked = checked.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.folded(&checked, before, report)
+    }
+
+    fn folded<'c>(
+        &mut self,
+        checked: &[Checked<'c>],
+        before: Before<'_, Self>,
+        report: &mut dyn FnMut(Finding),
+    ) -> Result<Vec<Job<'c>>, S::Error> {
         let mut jobs = Vec::new();
-        for one in &checked {
-            self.skip(one.record.index);
-            before(self, &one.record, report);
-            if let Some(fault) = &one.fault {
-                report((**fault).clone());
+        for run in checked.chunk_by(|one, next| one.event.is_some() && one.is_followed_by(next)) {
+            if let Some(first) = run.first() {
+                self.skip(first.record.index);
             }
-            if let Some(request) = &one.request {
-                self.requests.take(request, report);
-            }
-            match &one.event {
-                Some(event) => jobs.extend(self.event(one, event, &checked, report)?),
-                // Nobody knows what it did to the states.
-                None => self.skip(one.record.index.next()),
+            self.index(run);
+            for one in run {
+                before(self, &one.record, report);
+                if let Some(fault) = &one.fault {
+                    report((**fault).clone());
+                }
+                if let Some(request) = &one.request {
+                    self.requests.take(request, report);
+                }
+                match &one.event {
+                    Some(event) => jobs.extend(self.event(event, checked, report)?),
+                    // Nobody knows what it did to the states.
+                    None => self.skip(one.record.index.next()),
+                }
             }
         }
         Ok(jobs)
     }
 
+    /// Takes records without a gap into the history, before they are folded: what looks something up says below which
+    /// index, so it may know more.
+    fn index(&self, run: &[Checked<'_>]) {
+        for part in run.chunks(INDEXED_AT_ONCE) {
+            let mut history: RwLockWriteGuard<'_, History> =
+                self.history.write().unwrap_or_else(PoisonError::into_inner);
+            for one in part {
+                if let Some(event) = &one.event {
+                    // What is not the text of a string is reported by a fold.
+                    let _unreadable = history.record(event, one.record.place);
+                }
+            }
+        }
+    }
+
     fn event<'c>(
         &mut self,
-        one: &Checked<'c>,
         event: &Event<'c>,
         checked: &[Checked<'c>],
         report: &mut dyn FnMut(Finding),
@@ -228,8 +291,6 @@ impl<S: Store> Replay<S> {
             | Body::Ledger(_) => None,
         };
         self.folds.record(event, &self.history, report);
-        // What is not the text of a string was reported by a fold.
-        let _unreadable = self.history.record(event, one.record.place);
         self.next = event.index().next();
         if matches!(event.body(), Body::Control(_)) {
             self.activated(event.index(), report)?;
@@ -241,10 +302,10 @@ impl<S: Store> Replay<S> {
     fn activated(&mut self, index: Index, report: &mut dyn FnMut(Finding)) -> Result<(), S::Error> {
         let decisions = &self.folds.decisions;
         if let Some(policy) = decisions.policy().filter(|policy| policy.index == index) {
-            self.active.bundle(Some(policy), &self.store, report)?;
+            self.active.bundle(Some(policy), &*self.store, report)?;
         }
         if let Some(context) = decisions.context().filter(|context| context.index == index) {
-            self.active.config(Some(context), &self.store, report)?;
+            self.active.config(Some(context), &*self.store, report)?;
         }
         Ok(())
     }
@@ -284,10 +345,20 @@ impl<S: Store> Replay<S> {
         }
         let prior = self.folds.counts.before(intent_index).unwrap_or_default();
         let counts = Counts { prior_intents_thread: prior.thread, prior_intents_actor: prior.actor };
-        let config = self.active.config(decisions.context_at(intent_index), &self.store, report)?;
-        let bundle = self.active.bundle(decisions.policy_at(intent_index), &self.store, report)?;
+        let config = self.active.config(decisions.context_at(intent_index), &*self.store, report)?;
+        let bundle = self.active.bundle(decisions.policy_at(intent_index), &*self.store, report)?;
         let (decision_index, recorded) = (None, &[][..]);
-        Ok(Some(Job { decision_index, recorded, intent_index, intent: None, counts, config, bundle }))
+        let history = Arc::clone(&self.history);
+        Ok(Some(Job {
+            decision_index,
+            recorded,
+            intent_index,
+            intent: None,
+            counts,
+            config,
+            bundle,
+            history,
+        }))
     }
 
     /// Derives each job again, by this bundle where one is given, and hands what comes of it to `take`.
@@ -300,71 +371,72 @@ impl<S: Store> Replay<S> {
         other: Option<&Bundle>,
         take: impl Fn(Taken<'_>) -> T + Sync,
     ) -> Result<Vec<Derived<T>>, S::Error> {
-        parallel::map(self.jobs, jobs, |job| self.derive_one(job, other, &take)).into_iter().collect()
+        parallel::map(self.jobs, jobs, |job| derive_one(&*self.store, job, other, &take))
+            .into_iter()
+            .collect()
     }
+}
 
-    fn derive_one<T>(
-        &self,
-        job: &Job<'_>,
-        other: Option<&Bundle>,
-        take: impl Fn(Taken<'_>) -> T,
-    ) -> Result<Derived<T>, S::Error> {
-        let at = job.decision_index.unwrap_or(job.intent_index);
-        let not = |class, rule, message: String, blob| {
-            Ok(Derived::Not(Finding { blob, ..Finding::at(class, rule, at, message) }))
-        };
-        let unread = || {
-            let message = "its INTENT cannot be read again".to_owned();
-            not(Class::Tampered, "INTENT_UNREADABLE", message, None)
-        };
-        let found = self.history.intent_at(job.intent_index);
-        let (data, bundle, config): (Cow<'_, [u8]>, _, _);
-        match (job.intent, found) {
-            (Some(at_hand), _) => data = Cow::Borrowed(at_hand),
-            (None, Some(found)) => data = Cow::Owned(self.store.record(found.place)?),
-            (None, None) => return unread(),
+fn derive_one<S: Store, T>(
+    store: &S,
+    job: &Job<'_>,
+    other: Option<&Bundle>,
+    take: impl Fn(Taken<'_>) -> T,
+) -> Result<Derived<T>, S::Error> {
+    let at = job.decision_index.unwrap_or(job.intent_index);
+    let not = |class, rule, message: String, blob| {
+        Ok(Derived::Not(Finding { blob, ..Finding::at(class, rule, at, message) }))
+    };
+    let unread = || {
+        let message = "its INTENT cannot be read again".to_owned();
+        not(Class::Tampered, "INTENT_UNREADABLE", message, None)
+    };
+    let found = job.history.read().unwrap_or_else(PoisonError::into_inner).intent_at(job.intent_index);
+    let (data, bundle, config): (Cow<'_, [u8]>, _, _);
+    match (job.intent, found) {
+        (Some(at_hand), _) => data = Cow::Borrowed(at_hand),
+        (None, Some(found)) => data = Cow::Owned(store.record(found.place)?),
+        (None, None) => return unread(),
+    }
+    let Ok(event) = Event::parse(&data) else { return unread() };
+    let lacks = |what: &str, given: Option<Digest>| match given {
+        Some(digest) => {
+            let message =
+                format!("it cannot be derived: {what} in force is in the blob {digest}, which is not here");
+            not(Class::Incomplete, BLOB_MISSING, message, Some(digest))
         }
-        let Ok(event) = Event::parse(&data) else { return unread() };
-        let lacks = |what: &str, given: Option<Digest>| match given {
-            Some(digest) => {
-                let message = format!(
-                    "it cannot be derived: {what} in force is in the blob {digest}, which is not here"
-                );
-                not(Class::Incomplete, BLOB_MISSING, message, Some(digest))
-            }
-            None => {
-                let message = format!("it cannot be derived: {what} in force cannot be read");
-                not(Class::Incomplete, "UNUSABLE", message, None)
-            }
-        };
-        match &job.config {
-            Given::Ready(ready) => config = Arc::clone(ready),
-            Given::Missing(digest) => return lacks("the context's configuration", Some(*digest)),
-            Given::Unusable => return lacks("the context's configuration", None),
+        None => {
+            let message = format!("it cannot be derived: {what} in force cannot be read");
+            not(Class::Incomplete, "UNUSABLE", message, None)
         }
-        match (other, &job.bundle) {
-            (Some(other), _) => bundle = other,
-            (None, Given::Ready(ready)) => bundle = ready,
-            (None, Given::Missing(digest)) => return lacks("the policy bundle", Some(*digest)),
-            (None, Given::Unusable) => return lacks("the policy bundle", None),
+    };
+    match &job.config {
+        Given::Ready(ready) => config = Arc::clone(ready),
+        Given::Missing(digest) => return lacks("the context's configuration", Some(*digest)),
+        Given::Unusable => return lacks("the context's configuration", None),
+    }
+    match (other, &job.bundle) {
+        (Some(other), _) => bundle = other,
+        (None, Given::Ready(ready)) => bundle = ready,
+        (None, Given::Missing(digest)) => return lacks("the policy bundle", Some(*digest)),
+        (None, Given::Unusable) => return lacks("the policy bundle", None),
+    }
+    let Some(stream_id) = canonical::unescape(event.view().stream_id) else { return unread() };
+    let (history, bound) = (&*job.history, event.index());
+    let below = Below { history, store, stream_id: &stream_id, bound };
+    match decide(&event, &below, job.counts, &config, bundle) {
+        Ok(decision) => {
+            let asked = || asked(&event, &below, job.counts, &config);
+            Ok(Derived::Decision(take(Taken { job, intent: &event, decision, asked: &asked })))
         }
-        let Some(stream_id) = canonical::unescape(event.view().stream_id) else { return unread() };
-        let (history, store, bound) = (&self.history, &self.store, event.index());
-        let below = Below { history, store, stream_id: &stream_id, bound };
-        match decide(&event, &below, job.counts, &config, bundle) {
-            Ok(decision) => {
-                let asked = || asked(&event, &below, job.counts, &config);
-                Ok(Derived::Decision(take(Taken { job, intent: &event, decision, asked: &asked })))
-            }
-            Err(ContextError::Prefix(error)) => Err(error),
-            Err(error @ ContextError::BlobMissing { digest }) => {
-                not(Class::Incomplete, BLOB_MISSING, error_text(&error), Some(digest))
-            }
-            Err(error @ ContextError::BlobDiffers { .. }) => {
-                not(Class::Tampered, BLOB_DIFFERS, error_text(&error), None)
-            }
-            Err(ContextError::NotAnEnvelope) => unread(),
+        Err(ContextError::Prefix(error)) => Err(error),
+        Err(error @ ContextError::BlobMissing { digest }) => {
+            not(Class::Incomplete, BLOB_MISSING, error_text(&error), Some(digest))
         }
+        Err(error @ ContextError::BlobDiffers { .. }) => {
+            not(Class::Tampered, BLOB_DIFFERS, error_text(&error), None)
+        }
+        Err(ContextError::NotAnEnvelope) => unread(),
     }
 }
 

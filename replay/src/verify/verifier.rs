@@ -88,15 +88,24 @@ impl<S: Store> Verifier<S> {
     /// # Errors
     /// As [`Store`].
     pub fn records(&mut self, records: &[Record<'_>]) -> Result<(), S::Error> {
+        self.pieces(&[records.to_vec()])
+    }
+
+    /// Takes in pieces of the log, which come behind all others. The more there are at once, the better the threads are
+    /// used; what is found does not depend on it.
+    ///
+    /// # Errors
+    /// As [`Store`].
+    pub fn pieces(&mut self, pieces: &[Vec<Record<'_>>]) -> Result<(), S::Error> {
         if self.first.is_none() {
-            self.first = records.first().map(|first| first.index);
+            self.first = pieces.iter().flatten().next().map(|first| first.index);
         }
-        self.records += records.len() as u64;
+        self.records += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
         let (tree, findings, snapshots) = (&mut self.tree, &mut self.findings, &mut self.snapshots);
         let held = &mut self.projections_held;
         let mut next = self.replay.next();
-        let jobs = self.replay.fold(
-            records,
+        let derived = self.replay.run(
+            pieces,
             &mut |replay, record, report| {
                 if record.index != next {
                     tree.lose(report);
@@ -106,14 +115,14 @@ impl<S: Store> Verifier<S> {
                 compare_snapshots(snapshots, replay, held, report);
             },
             &mut |finding| findings.add(finding),
+            |taken| compare(taken.job.recorded, &taken.decision.payload),
         )?;
-        self.derive(&jobs)
+        self.derived(derived);
+        Ok(())
     }
 
-    fn derive(&mut self, jobs: &[Job<'_>]) -> Result<(), S::Error> {
-        let outcomes =
-            self.replay.derive(jobs, None, |taken| compare(taken.job.recorded, &taken.decision.payload))?;
-        for (job, outcome) in jobs.iter().zip(outcomes) {
+    fn derived(&mut self, derived: Vec<(Job<'_>, Derived<Comparison>)>) {
+        for (job, outcome) in derived {
             self.newest_decided = self.newest_decided.max(Some(job.intent_index));
             let index = job.decision_index.unwrap_or(job.intent_index);
             match outcome {
@@ -141,7 +150,6 @@ impl<S: Store> Verifier<S> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Notes that what lies before `to` and did not come is absent.
