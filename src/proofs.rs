@@ -54,7 +54,7 @@ pub struct Proofs {
     standing: RwLock<Standing>,
     keys: RwLock<SigningKeys>,
     key_files: KeyFiles,
-    /// Held through a rotation, so that there is one at a time.
+    /// Held through a rotation, so that there is one at a time and the thread does not sign in the middle of it.
     rotating: tokio::sync::Mutex<()>,
     bundles: tokio::sync::Semaphore,
     /// A reader met a node that was changed.

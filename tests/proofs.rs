@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc::{TryRecvError, sync_channel};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -463,6 +464,30 @@ fn the_commands_verify_what_they_print_and_a_rotation_is_in_the_log() {
     let server = Server::start(&data, &[]);
     assert_eq!(signed(&server, 7), after);
     assert_eq!(keys(&server), [third.trim(), new]);
+}
+
+#[test]
+fn a_checkpoint_over_the_record_of_a_rotation_bears_the_new_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[]);
+    signed(&server, 0);
+    std::thread::scope(|scope| {
+        let (_rotating, rotated) = sync_channel::<()>(0);
+        let mut hasty = server.client();
+        scope.spawn(move || {
+            // Has the log signed as soon as it has grown, wherever the rotation is.
+            while rotated.try_recv() == Err(TryRecvError::Empty) {
+                hasty.get("/snapshot");
+            }
+        });
+        for index in 0..20 {
+            let headers = [("Content-Type", "application/json")];
+            let changed = server.client().request("POST", "/checkpoint/keys", &headers, b"");
+            assert_eq!(changed.status, 201, "{}", changed.text());
+            let key = changed.json()["key"].as_str().unwrap().to_owned();
+            assert!(signed(&server, index + 1).is_signed_by(&key), "rotation {index}");
+        }
+    });
 }
 
 #[test]

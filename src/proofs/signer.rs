@@ -187,7 +187,7 @@ impl Signer {
             return Ok(());
         }
         let checkpoint = Checkpoint { origin: self.store.origin.clone(), size, root, extensions: Vec::new() };
-        let keys = self.proofs.keys();
+        let keys = self.keys_in_force();
         let note = checkpoint.sign(&keys.iter().collect::<Vec<&SecretKey>>());
         let note = note.map_err(|error| SignError::Refused(error.to_string()))?.encode();
         let signed = Signed { checkpoint, note };
@@ -199,6 +199,14 @@ impl Signer {
         }
         self.proofs.publish(signed);
         Ok(())
+    }
+
+    /// The keys that sign a tree which may hold the record of a rotation.
+    fn keys_in_force(&self) -> SigningKeys {
+        // A rotation is in the log before its key signs. One that is under way is waited for, else a checkpoint over
+        // its record would bear the former keys alone, until the log grows again.
+        drop(self.proofs.rotating.blocking_lock());
+        self.proofs.keys()
     }
 
     fn first_place(&self) -> Result<&Place, SignError> {
