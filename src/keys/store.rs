@@ -15,7 +15,7 @@ use tracing::warn;
 use super::KeysError;
 
 /// For a moment after the last handle is dropped, sled's own threads still hold the database's lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
