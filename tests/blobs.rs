@@ -440,37 +440,6 @@ async fn an_upload_that_stalls_is_refused() {
     assert_eq!(server.files(), [""; 0]);
 }
 
-/// The most memory that this process has had, in bytes.
-fn memory_peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
-#[tokio::test]
-async fn the_largest_blob_goes_in_and_out_in_little_memory() {
-    const PIECE: usize = 64 * 1024;
-    const PIECES: usize = 1024;
-    let server = Server::new();
-    let piece = |number: usize| Bytes::from(number.to_le_bytes().repeat(PIECE / 8));
-    let mut hasher = <sha2::Sha256 as sha2::Digest>::new();
-    (0..PIECES).for_each(|number| sha2::Digest::update(&mut hasher, piece(number)));
-    let digest = Digest(sha2::Digest::finalize(hasher).into());
-    let path = format!("/api/blob/sha256/{}", digest.hex());
-    let before = memory_peak();
-    let content = stream::iter((0..PIECES).map(move |number| Ok::<_, std::io::Error>(piece(number))));
-    let put = server.put(&path, Body::from_stream(content)).await;
-    assert_eq!(put.status(), StatusCode::CREATED);
-    let mut body = server.get(&path, "auditor", &[]).await.into_body();
-    let mut len = 0;
-    while let Some(frame) = body.frame().await {
-        len += frame.unwrap().into_data().unwrap().len();
-    }
-    assert_eq!(len, PIECE * PIECES);
-    let grown = memory_peak() - before;
-    assert!(grown < 24 << 20, "the process grew by {grown} bytes for a blob of {len}");
-}
-
 fn members(archive: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut archive = tar::Archive::new(archive);
     let members = archive.entries().unwrap().map(|member| {

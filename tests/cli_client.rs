@@ -153,7 +153,7 @@ fn spawn(arguments: &[&str], stdin: Stdio) -> Child {
 fn a_submission_and_a_tail_go_on_over_a_killed_server() {
     const LINES: usize = 1500;
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path(), &[]);
+    let server = Server::start_lasting(data.path());
     let url = server.url();
     let last = (LINES - 1).to_string();
     let mut tail = spawn(&["tail", "--url", &url, "--raw", "--follow", "--until", &last], Stdio::null());
@@ -244,7 +244,7 @@ fn a_tail_keeps_the_blobs_that_its_records_name() {
 #[test]
 fn a_tail_does_not_go_on_in_another_log() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let server = Server::start(one.path(), &[]);
+    let server = Server::start_lasting(one.path());
     let (url, address) = (server.url(), server.address);
     let message = ["submit", "--url", &url, "--message", "m", "--thread", "t"];
     fine(&run(&message));

@@ -48,11 +48,7 @@ fn of_kind(server: &Server, kind: &str) -> Vec<Value> {
 
 /// And what was allowed has ended, so that nothing more is appended.
 fn wait_until_decided(server: &Server) {
-    let mut client = server.client();
-    until("every intent is decided", || {
-        let status = client.get("/status").json();
-        (status["decider_lag"] == 0 && status["applied"] == status["head"]).then_some(())
-    });
+    server.client().wait_settled();
     let allowed =
         of_kind(server, "DECISION").iter().filter(|found| found["payload"]["result"] == "ALLOW").count();
     until("what was allowed has ended", || {

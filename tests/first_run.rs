@@ -79,7 +79,7 @@ fn a_repositorys_history_survives_a_killed_server_and_its_saved_tail_is_the_log(
 
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let server = Server::start(&data, &[]);
+    let server = Server::start_lasting(&data);
     let (url, address) = (server.url(), server.address);
     let mut tail = curl(&[&format!("{url}/tail")]).stdout(Stdio::piped()).spawn().unwrap();
     let mut submitting = submit(&url);

@@ -50,7 +50,9 @@ fn one_follower_too_many_is_closed_without_an_answer_until_there_is_a_place() {
 #[test]
 fn a_follower_that_falls_behind_is_told_when_it_has_caught_up_again() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path(), &["tail.live_bytes=1MiB"]);
+    // However long the disk takes for what is appended, nobody is closed for not reading meanwhile.
+    let settings = ["tail.live_bytes=1MiB", "tail.reader_idle_seconds_max=3600"];
+    let server = Server::start(directory.path(), &settings);
     let mut tail = server.tail("");
     assert_eq!(tail.next_of("caught-up").json()["head"], 0);
     // More than sockets buffer and memory holds, while nobody reads.
@@ -59,6 +61,8 @@ fn a_follower_that_falls_behind_is_told_when_it_has_caught_up_again() {
     for nth in 0..COUNT {
         client.submit(&Intent::sized(nth.to_string(), 48_000));
     }
+    // What is acknowledged is told to followers a moment later.
+    client.wait_settled();
     let mut next = 0;
     let caught_up = loop {
         let block = tail.next().unwrap();
@@ -110,7 +114,8 @@ async fn read_indexes(mut stream: TcpStream, last: u64) -> Vec<u64> {
 #[test]
 fn followers_that_never_read_cost_little_are_closed_and_disturb_nobody() {
     let directory = tempfile::tempdir().unwrap();
-    let settings = ["tail.reader_idle_seconds_max=1", "tail.heartbeat_seconds=1"];
+    // Long enough for a thousand that do read on a busy machine.
+    let settings = ["tail.reader_idle_seconds_max=5", "tail.heartbeat_seconds=1"];
     let server = Arc::new(Server::start(directory.path(), &settings));
     // More history than the sockets between the two buffer.
     const HISTORY: u64 = 500;

@@ -14,7 +14,7 @@ use gesta_log_format::log::offline::{self, Depth, LastBatch};
 use gesta_log_format::{Digest, tree};
 use gesta_replay::verify::{Place, Record, Report, Store, Verdict, Verifier};
 use serde_json::{Value, json};
-use support::{Client, Intent, Random, Server, until};
+use support::{Client, Intent, Random, Server};
 
 /// What one run does to a server, step after step.
 const STEPS: u64 = 60;
@@ -136,11 +136,7 @@ fn any_interleaving_of_intents_restarts_and_activations_replays_to_the_same_deci
             }
         }
     }
-    let mut client = server.client();
-    until("every intent is decided", || {
-        let status = client.get("/status").json();
-        (status["decider_lag"] == 0 && status["applied"] == status["head"]).then_some(())
-    });
+    server.client().wait_settled();
     server.stop();
 
     let copy = Copy::of(directory.path());

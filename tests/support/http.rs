@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use serde_json::Value;
 
-use super::{Intent, PATIENCE};
+use super::{Intent, PATIENCE, until};
 
 /// A client; it connects anew when the server has closed its connection between two requests.
 pub struct Client {
@@ -94,6 +94,25 @@ impl Client {
     #[track_caller]
     pub fn post(&mut self, body: &str) -> Response {
         self.request("POST", "/ingress/intent", &[("Content-Type", "application/json")], body.as_bytes())
+    }
+
+    /// Waits until the record at `index` is projected, which it is a moment after it can be read.
+    #[track_caller]
+    pub fn wait_applied(&mut self, index: u64) {
+        let path = format!("/status?min_index={index}");
+        until("the record is applied", || (self.get(&path).status == 200).then_some(()));
+    }
+
+    /// Waits until all that is durable is projected and followers were told of it, and gives the status then. Where
+    /// nobody posts meanwhile, and where a decider runs, every intent has its decision.
+    #[track_caller]
+    pub fn wait_settled(&mut self) -> Value {
+        until("all is projected and decided", || {
+            let status = self.get("/status").json();
+            // Null without a decider.
+            let decided = status["decider_lag"].as_u64().unwrap_or(0) == 0;
+            (decided && status["applied"] == status["head"]).then_some(status)
+        })
     }
 
     /// Submits a new intent and gives its index.

@@ -20,8 +20,9 @@ pub use process::Server;
 pub use random::Random;
 pub use tail::{Block, Ending, Tail, frames};
 
-/// How long anything that should happen may take on a machine under load. Nothing that goes well waits for it.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything that should happen may take on a slow machine under load, with a disk that stalls now and then.
+/// Nothing that goes well waits for it.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again and again until there is an answer.
 #[track_caller]

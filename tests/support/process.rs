@@ -2,14 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::{Client, PATIENCE, Tail, until};
+use super::{Client, PATIENCE, Random, Tail, until};
 
 /// Settings under which a segment holds one batch and little more, so that a test meets many of them.
 pub const SMALL_SEGMENTS: [&str; 4] = [
@@ -66,13 +66,34 @@ impl Server {
         Self::spawn(serve(data, settings)).unwrap_or_else(|ended| panic!("it did not start: {ended:?}"))
     }
 
-    /// Serves `data` at an address, such as that of a process which was killed.
+    /// Serves `data` at an address that [`Server::start_at`] finds free again after a kill: outside the range from
+    /// which the system hands out ports, so that no other server and no client that comes back too early takes it.
+    #[track_caller]
+    pub fn start_lasting(data: &Path) -> Self {
+        let mut random = Random::seeded("lasting address");
+        until("a server has found an address that lasts", || {
+            let port = u16::try_from(20_000 + random.below(10_000)).unwrap();
+            Self::try_start_at(data, (Ipv4Addr::LOCALHOST, port).into())
+        })
+    }
+
+    /// Serves `data` at the address of a [`Server::start_lasting`] that was killed.
     #[track_caller]
     pub fn start_at(data: &Path, address: SocketAddr) -> Self {
+        until("the address is free again", || Self::try_start_at(data, address))
+    }
+
+    /// None where another has the address.
+    #[track_caller]
+    fn try_start_at(data: &Path, address: SocketAddr) -> Option<Self> {
         let mut command = Command::new(PROGRAM);
         command.args(["serve", "--listen", &address.to_string(), "--data", data.to_str().unwrap()]);
         command.args(["--set", PLAIN]);
-        Self::spawn(command).unwrap_or_else(|ended| panic!("it did not start: {ended:?}"))
+        match Self::spawn(command) {
+            Ok(server) => Some(server),
+            Err(ended) if ended.errors.contains("cannot listen on") => None,
+            Err(ended) => panic!("it did not start: {ended:?}"),
+        }
     }
 
     /// Its base URL.
@@ -169,8 +190,17 @@ impl Server {
 
     /// Resident memory, in KiB.
     pub fn resident_kib(&self) -> u64 {
+        self.memory_kib("VmRSS:")
+    }
+
+    /// The most resident memory that it has had, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        self.memory_kib("VmHWM:")
+    }
+
+    fn memory_kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
     }
 
