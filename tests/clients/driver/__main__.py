@@ -113,8 +113,11 @@ class Run:
         load = threading.Thread(target=lambda: [self.poster.post(f"under load {n}" + "z" * 9000) for n in range(200)])
         before = self.head()
         load.start()
+        alive = True
         while self.head() < before + 50:
-            pass
+            # Whatever has ended the load would keep this here for ever.
+            checks.demand(alive, "the load has failed")
+            alive = load.is_alive()
         self.restart()
         load.join()
         self.wait_for_all(clients, "all again after kill -9 under load")

@@ -11,7 +11,7 @@ class Failure(Exception):
 
 
 class Client:
-    PATIENCE_SECONDS = 120
+    PATIENCE_SECONDS = 240
 
     def __init__(self, name, way, command):
         self.name, self.way = name, way

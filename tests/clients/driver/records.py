@@ -19,7 +19,7 @@ TRAPS = [
     "",
 ]
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 180
 
 
 class Poster:

@@ -43,8 +43,8 @@ class Server:
         urllib.request.urlopen(request).close()
 
     def signed(self, size):
-        """The newest checkpoint, once it covers so many records: a second at most."""
-        for _ in range(300):
+        """The newest checkpoint, once it covers so many records: a second where nothing else is to do."""
+        for _ in range(1800):
             try:
                 note = self.get("/checkpoint")
                 if int(note.split(b"\n")[1]) >= size:
