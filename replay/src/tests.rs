@@ -13,6 +13,8 @@ mod faults;
 mod folds;
 mod history;
 mod payloads;
+mod task_faults;
+mod tasks;
 
 /// What a record of the tests says; the rest is the same in all.
 #[derive(Clone, Debug)]

@@ -14,3 +14,5 @@ mod interleaved;
 mod run;
 #[path = "verify/sound.rs"]
 mod sound;
+#[path = "verify/tasks.rs"]
+mod tasks;

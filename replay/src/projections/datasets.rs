@@ -1,10 +1,10 @@
 //! The versions of datasets: what each was registered as, and how far its events have come.
 //!
 //! A version is registered by an ARTIFACT `dataset_registered` or by the TASK `completed` that publishes it; again with
-//! the same metadata is nothing, with other metadata breaks a rule. The current version of a dataset is the one that was
-//! registered last for the first time. Events are those of ARTIFACT `dataset_event`; of each version the last one is
-//! kept. A dataset is one stream's: two streams may use the same uuid. Memory: about 500 bytes for each version that
-//! there ever was.
+//! the same metadata is nothing, with other metadata breaks a rule. The current version of a dataset is the one whose
+//! first registration is the newest; of two that one record registers, the one whose name is higher. Events are those
+//! of ARTIFACT `dataset_event`; of each version the last one is kept. A dataset is one stream's: two streams may use the
+//! same uuid. Memory: about 500 bytes for each version that there ever was.
 //!
 //! The state in a snapshot, version 1, by stream, uuid and version, in ascending order of their bytes; metadata,
 //! cursors and ranges as the canonical JSON that was written:

@@ -5,7 +5,7 @@
 //! is open and allowed, and that the records are anchored where its INTENT is, [`super::executions`] asks; that the
 //! handler is one for tasks, [`super::handlers`].
 //!
-//! Memory: about 1,200 bytes for each task, its grants and ids included.
+//! Memory: about 1,500 bytes for each task, its ids and a hundred bytes of grants included.
 //!
 //! The state in a snapshot, version 1, by ascending id; `lease` is that of the latest attempt, live or not, and
 //! `outcome` the record that ended the task:

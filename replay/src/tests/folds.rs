@@ -9,10 +9,14 @@ use crate::event::{Content, Event, HandlerKind};
 use crate::lifecycle::{Standing, Status, Transition};
 use crate::projections::audit::Audit;
 use crate::projections::counts::{Counts, PriorIntents};
+use crate::projections::datasets::Datasets;
 use crate::projections::decisions::Decisions;
 use crate::projections::executions::Executions;
 use crate::projections::handlers::Handlers;
 use crate::projections::head::Head;
+use crate::projections::leases::Leases;
+use crate::projections::outbox::Outbox;
+use crate::projections::tasks::Tasks;
 use crate::{Fold, Projection, RestoreError, Rule};
 
 /// How many INTENTs lie before the record at `index`, in its thread and of its actor.
@@ -83,7 +87,8 @@ fn check_executions(history: &History, executions: &Executions) {
         );
         assert_eq!((&open.correlation_id, &open.parent_turn_id), (&record.correlation, &record.parent));
         let cancel = (0..).map(Index).zip(&history.records).find(|(_, record)| {
-            record.type_name == "cancel_requested" && record.correlation == open.correlation_id
+            (record.kind, record.type_name) == (Kind::Intent, "cancel_requested")
+                && record.correlation == open.correlation_id
         });
         assert_eq!(open.cancel_requested, cancel.map(|(index, _)| index));
         let completed = executions.may(asked.execution_id, Transition::Completed);
@@ -168,7 +173,7 @@ proptest! {
     }
 }
 
-fn check_changed<P: Projection>(state: &P, at: prop::sample::Index, bit: u8) {
+pub(super) fn check_changed<P: Projection>(state: &P, at: prop::sample::Index, bit: u8) {
     let mut changed = state.snapshot();
     let at = at.index(changed.len());
     changed[at] ^= 1 << bit;
@@ -182,8 +187,20 @@ pub(super) fn audit(log: &[Vec<u8>]) -> Vec<(u64, &'static str, &'static str)> {
     let (mut decisions, mut counts) = (Decisions::default(), Counts::default());
     let (mut executions, mut handlers) = (Executions::default(), Handlers::default());
     let (mut audit, mut head) = (Audit::default(), Head::default());
-    let mut fold =
-        Fold::new(vec![&mut head, &mut audit, &mut decisions, &mut counts, &mut executions, &mut handlers]);
+    let (mut tasks, mut leases) = (Tasks::default(), Leases::default());
+    let (mut outbox, mut datasets) = (Outbox::default(), Datasets::default());
+    let mut fold = Fold::new(vec![
+        &mut head,
+        &mut audit,
+        &mut decisions,
+        &mut counts,
+        &mut executions,
+        &mut handlers,
+        &mut tasks,
+        &mut leases,
+        &mut outbox,
+        &mut datasets,
+    ]);
     let mut found = Vec::new();
     for data in log {
         let event = Event::parse(data).unwrap();
@@ -316,7 +333,7 @@ fn states_that_contradict_themselves_are_refused() {
 }
 
 #[track_caller]
-fn check_refused<P: Projection>(state: &P, from: &str, to: &str) {
+pub(super) fn check_refused<P: Projection>(state: &P, from: &str, to: &str) {
     let text = String::from_utf8(state.snapshot()).unwrap();
     assert!(text.contains(from), "{from} in {text}");
     let refused = P::restore(text.replace(from, to).as_bytes()).err();

@@ -8,6 +8,9 @@ use proptest::prelude::*;
 
 use crate::event::ExecutionId;
 
+pub(super) mod tasks;
+use tasks::{Versions, Waiting, Work};
+
 /// A record, all of it, so that a test can change any of it.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
@@ -66,6 +69,8 @@ pub(super) enum State {
 pub(super) struct Asked {
     pub(super) index: u64,
     pub(super) execution_id: ExecutionId,
+    /// Its DECISION; 0 without one.
+    pub(super) decided_at: u64,
     pub(super) state: State,
 }
 
@@ -75,6 +80,11 @@ pub(super) struct History {
     pub(super) records: Vec<Record>,
     pub(super) intents: Vec<Asked>,
     pub(super) handlers: Vec<(&'static str, &'static str)>,
+    pub(super) works: Vec<Work>,
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) versions: Versions,
+    /// The record that registered the handler for tasks.
+    pub(super) worker: Option<u64>,
     newest: BTreeMap<(String, String), u64>,
 }
 
@@ -84,10 +94,17 @@ impl History {
     }
 
     /// Appends a record whose subject is compared with what the history has; its index.
-    fn push(&mut self, mut record: Record, subject: String) -> u64 {
+    fn push(&mut self, record: Record, subject: String) -> u64 {
+        self.push_all(record, vec![subject])
+    }
+
+    fn push_all(&mut self, mut record: Record, subjects: Vec<String>) -> u64 {
         let index = self.records.len() as u64;
-        let expected = self.newest.insert((record.stream.clone(), subject.clone()), index).map(Index);
-        record.subjects = vec![Expectation { subject, expected }];
+        let subjects = subjects.into_iter().map(|subject| {
+            let expected = self.newest.insert((record.stream.clone(), subject.clone()), index).map(Index);
+            Expectation { subject, expected }
+        });
+        record.subjects = subjects.collect();
         record.micros = 1_000_000 + index / 2;
         self.records.push(record);
         index
@@ -119,7 +136,7 @@ impl History {
             micros: 0,
         };
         let index = self.push(record, format!("intent/c-{nth}"));
-        self.intents.push(Asked { index, execution_id, state: State::Undecided });
+        self.intents.push(Asked { index, execution_id, decided_at: 0, state: State::Undecided });
         index
     }
 
@@ -140,7 +157,10 @@ impl History {
         );
         let allowed = result == "ALLOW";
         self.intents[nth].state = if allowed { State::Open { deliveries: 0 } } else { State::Ended };
-        self.push(self.follow(nth, Kind::Decision, "decided", payload), format!("decision/{index}"))
+        let record = self.follow(nth, Kind::Decision, "decided", payload);
+        let decided_at = self.push(record, format!("decision/{index}"));
+        self.intents[nth].decided_at = decided_at;
+        decided_at
     }
 
     pub(super) fn cancel(&mut self, nth: usize) -> u64 {
@@ -238,7 +258,7 @@ impl History {
                 (0..self.intents.len()).filter(|nth| wanted(self.intents[*nth].state)).collect();
             found.get(which % found.len().max(1)).copied()
         };
-        match action % 16 {
+        match action % 40 {
             0..=3 => {
                 self.intent(STREAMS[which % 3], NAMES[detail % 4], NAMES[detail / 4 % 4]);
             }
@@ -250,6 +270,10 @@ impl History {
             8..=12 => {
                 if let Some(nth) = in_state(|state| matches!(state, State::Open { .. })) {
                     let types: &[&str] = match self.intents[nth].state {
+                        State::Open { deliveries: 0 } if self.is_worked_on(nth) => &["running"],
+                        State::Open { .. } if self.is_worked_on(nth) => {
+                            &["event", "step_completed", "step_failed", "running"]
+                        }
                         State::Open { deliveries: 0 } => {
                             &["running", "running", "running", "failed", "cancelled"]
                         }
@@ -273,6 +297,7 @@ impl History {
             }
             14 if detail % 2 == 0 => _ = self.policy(which as u8),
             14 => _ = self.context(which as u8),
+            action @ 16.. => self.task_step((action - 16) % 13, which, detail),
             _ => {
                 let (intent_type, name) = TYPES[which % 4];
                 if detail % 3 == 0 && self.handlers.contains(&(intent_type, name)) {
@@ -287,7 +312,7 @@ impl History {
 
 /// Random logs in which everything is legal.
 pub(super) fn histories() -> impl Strategy<Value = History> {
-    prop::collection::vec(any::<(u8, u8, u8)>(), 0..120).prop_map(|steps| {
+    prop::collection::vec(any::<(u8, u8, u8)>(), 0..200).prop_map(|steps| {
         let mut history = History::default();
         for step in steps {
             history.step(step);

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::history::{History, Record, histories, sample};
 use crate::event::{
-    Body, Boundary, CancelRequested, Content, Control, DeclaredRef, Elements, Engine, Event, EventError,
-    Execution, Failure, Fault, HandlerKind, Happened, Intent, PolicyPin, Principal, Verdict,
+    Artifact, Body, Boundary, CancelRequested, Content, Control, DeclaredRef, Elements, Engine, Event,
+    EventError, Execution, Failure, Fault, HandlerKind, Happened, Intent, PolicyPin, Principal, Verdict,
 };
 
 /// Reads the payload of a record as its kind and type ask.
@@ -23,8 +23,15 @@ fn read(event: &Event<'_>) -> Result<(), EventError> {
         }
         Body::Control(Control::PolicyActivated) => event.policy_activated().map(|_| ()),
         Body::Control(Control::ContextActivated) => event.context_activated().map(|_| ()),
-        Body::Control(Control::HandlerRegistered) => event.handler_registered().map(|_| ()),
         Body::Control(Control::HandlerRemoved) => event.handler_removed().map(|_| ()),
+        Body::Control(Control::HandlerRegistered) => event.registration().map(|_| ()),
+        Body::Task(task) => {
+            event.task_subject()?;
+            event.datasets_published()?;
+            event.task_payload(task).map(|_| ())
+        }
+        Body::Artifact(Artifact::DatasetRegistered) => event.dataset_registered().map(|_| ()),
+        Body::Artifact(Artifact::DatasetEvent) => event.dataset_event().map(|_| ()),
         other => panic!("{other:?} is in no history"),
     }
 }

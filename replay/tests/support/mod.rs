@@ -77,10 +77,25 @@ impl Maker {
         cause: Option<u64>,
         payload: &str,
     ) -> u64 {
+        self.append_on(said, kind, &[subject], cause, payload)
+    }
+
+    /// Appends a record of several subjects; its index.
+    pub fn append_on(
+        &mut self,
+        said: &Said,
+        kind: (Kind, &'static str),
+        subjects: &[&str],
+        cause: Option<u64>,
+        payload: &str,
+    ) -> u64 {
         let index = self.len();
-        let key = (said.stream.clone(), subject.to_owned());
-        let expected = self.subjects.insert(key, index).map(Index);
-        let subjects = [Expectation { subject: subject.to_owned(), expected }];
+        let mut expect = |subject: &&str| {
+            let subject = (*subject).to_owned();
+            let expected = self.subjects.insert((said.stream.clone(), subject.clone()), index).map(Index);
+            Expectation { subject, expected }
+        };
+        let subjects: Vec<_> = subjects.iter().map(&mut expect).collect();
         let payload = json::canonicalize(payload.as_bytes()).expect("strict JSON");
         let prepared = Prepared::new(&Draft {
             kind: kind.0,
@@ -220,6 +235,18 @@ impl Maker {
         said.actor = "gesta".into();
         let subject = format!("execution/{}", ulid(intent));
         self.append(&said, (Kind::Execution, type_name), &subject, Some(intent), payload)
+    }
+
+    /// Appends a TASK of an intent, which publishes versions of datasets if their subjects are given; its index. Its
+    /// cause is the task's previous record, or the DECISION.
+    pub fn task(&mut self, intent: u64, type_name: &'static str, payload: &str, datasets: &[&str]) -> u64 {
+        let mut said = self.said[&intent].clone();
+        said.actor = "gesta".into();
+        let task = format!("task/{}", ulid(intent));
+        let last = |subject: String| self.subjects.get(&(said.stream.clone(), subject)).copied();
+        let cause = last(task.clone()).or_else(|| last(format!("decision/{intent}")));
+        let subjects = [&[task.as_str()], datasets].concat();
+        self.append_on(&said, (Kind::Task, type_name), &subjects, cause, payload)
     }
 
     /// Submits an intent, decides it, and runs it to its end if it is allowed; its index.
