@@ -175,7 +175,7 @@ mod tests {
         assert!(check::<Token>("service --name n --issuer o").is_err());
         assert!(check::<Token>("service --name n --issuer o --key k --secret s").is_err());
         assert!(check::<Token>("service --name n --issuer o --key k --seconds 90000").is_err());
-        assert!(check::<Keys>("new --to f").is_err());
+        assert!(check::<Keys>("new").is_err());
         assert!(check::<Keys>("new --use nothing --to f").is_err());
     }
 

@@ -58,7 +58,10 @@ fn new(arguments: &args::KeysNew) -> Result<(), Failure> {
     }
     let public = match arguments.purpose {
         KeyUse::Checkpoint => {
-            let origin = arguments.origin.as_deref().unwrap_or_default();
+            let Some(origin) = arguments.origin.as_deref() else {
+                return Err(Failure::new(Exit::Usage, "a checkpoint's key bears the name of its log")
+                    .hint("name it with --origin, or make another key with --use task"));
+            };
             let files = KeyFiles::new(std::path::Path::new(""), Some(&arguments.to), origin);
             let key = files.create().map_err(|error| match error {
                 KeysError::NoKey { cause, .. } => Failure::new(Exit::Usage, cause),

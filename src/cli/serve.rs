@@ -99,8 +99,8 @@ impl From<ServeError> for Failure {
             ServeError::Keys(_) => (
                 Exit::Failed,
                 Some(
-                    "nothing was served; put the file back, or remove it: a missing one is made, and ends the leases and \
-                     tokens that were live",
+                    "nothing was served; put the file right. Of the server's own, in keys/, a missing one is made, which ends the \
+                     leases and tokens that were live",
                 ),
             ),
             ServeError::Listeners(error) => (Exit::Usage, Some(error.hint())),

@@ -67,8 +67,8 @@ pub struct KeysNew {
     /// What the key is for
     #[arg(long = "use", value_name = "USE", value_enum, default_value_t)]
     pub purpose: KeyUse,
-    /// The log's origin, which is the name of a checkpoint's key
-    #[arg(long, value_name = "NAME", required_if_eq("purpose", "checkpoint"))]
+    /// The log's origin, which is the name of a checkpoint's key; others have none
+    #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
     /// File for the secret key, such as `checkpoint.key_file` or keys/task/current.pem; it must not exist
     #[arg(long, value_name = "FILE")]
