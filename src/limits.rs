@@ -106,8 +106,12 @@ bounds! {
 
     /// Largest piece of the log that the projector folds at once, in bytes.
     PROJECTOR_CHUNK_BYTES: usize = 256 * KIB;
-    /// Most records between two snapshots of the projections; a start folds no more than these again.
-    SNAPSHOT_RECORDS_MAX: u64 = 100_000;
+    /// Records between two snapshots of the projections, at least; while the snapshots are small, a start folds no more
+    /// than these again.
+    SNAPSHOT_RECORDS_MIN: u64 = 100_000;
+    /// Bytes of the log between two snapshots of the projections, at least, for each byte of the former: so snapshots
+    /// are no more bytes than the log, and a start folds about as many bytes as it restores.
+    SNAPSHOT_SPACING: u64 = 1;
     /// Longest wait of a request for `min_index`, in milliseconds; then it is 503 `INDEX_NOT_APPLIED`.
     APPLIED_WAIT_MS: u64 = 2000;
 

@@ -7,6 +7,7 @@
 
 mod failure;
 mod follow;
+mod schedule;
 mod snapshots;
 mod state;
 
@@ -32,9 +33,11 @@ pub use failure::Failure;
 pub use snapshots::{Origin, Snapshots};
 pub use state::{Scope, State};
 
-use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_RECORDS_MAX};
+use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_RECORDS_MIN, SNAPSHOT_SPACING};
 use crate::problem::{Problem, ReasonCode};
 use follow::Follower;
+use schedule::Schedule;
+use snapshots::Restored;
 
 /// The live projections and the thread that folds them.
 pub struct Projector {
@@ -115,13 +118,19 @@ pub type Recent = Box<dyn Fn(Range<Index>) -> Option<Bytes> + Send>;
 pub struct Pace {
     /// The most bytes that are folded at once, give or take a record.
     pub chunk_bytes: usize,
-    /// The most records between two snapshots.
-    pub snapshot_records_max: u64,
+    /// The fewest records between two snapshots.
+    pub snapshot_records_min: u64,
+    /// The fewest bytes of the log between two snapshots, for each byte of the former.
+    pub snapshot_spacing: u64,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { chunk_bytes: PROJECTOR_CHUNK_BYTES, snapshot_records_max: SNAPSHOT_RECORDS_MAX }
+        Self {
+            chunk_bytes: PROJECTOR_CHUNK_BYTES,
+            snapshot_records_min: SNAPSHOT_RECORDS_MIN,
+            snapshot_spacing: SNAPSHOT_SPACING,
+        }
     }
 }
 
@@ -140,12 +149,14 @@ impl Projector {
         scope: Scope,
         pace: Pace,
     ) -> io::Result<Self> {
-        let restored = snapshots.restore(scope, source.reader.head());
+        let Restored { state: restored, bytes } = snapshots.restore(scope, source.reader.head());
         let (applied_sender, applied) = watch::channel(restored.applied());
         let undecided = AtomicUsize::new(restored.decisions.lag());
         let shared = Arc::new(Shared { state: Mutex::new(restored), failure: OnceLock::new(), undecided });
         let (stop, stopped) = oneshot::channel();
-        let follower = Follower::new(source, Arc::clone(&shared), applied_sender, snapshots.clone(), pace);
+        let schedule = Schedule::new(pace, *applied.borrow(), bytes);
+        let follower =
+            Follower::new(source, Arc::clone(&shared), applied_sender, snapshots.clone(), schedule);
         let thread =
             thread::Builder::new().name("projector".to_owned()).spawn(move || follower.run(stopped))?;
         Ok(Self { shared, snapshots, applied, running: Mutex::new(Some(Running { stop, thread })) })

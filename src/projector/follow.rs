@@ -14,18 +14,17 @@ use gesta_log_format::record;
 use gesta_replay::{Fold, FoldError};
 use tokio::sync::{oneshot, watch};
 
-use super::{Failure, Pace, Shared, Snapshots, Source};
+use super::schedule::Schedule;
+use super::{Failure, Shared, Snapshots, Source};
 
 pub(super) struct Follower<D: Disk> {
     source: Source<D>,
     shared: Arc<Shared>,
     applied: watch::Sender<Index>,
     snapshots: Snapshots,
-    pace: Pace,
+    schedule: Schedule,
     /// The first index that is not folded.
     next: Index,
-    /// The index of the newest snapshot.
-    snapshot_at: Index,
 }
 
 /// Where history is read, and the buffer for it.
@@ -47,10 +46,10 @@ impl<D: Disk> Follower<D> {
         shared: Arc<Shared>,
         applied: watch::Sender<Index>,
         snapshots: Snapshots,
-        pace: Pace,
+        schedule: Schedule,
     ) -> Self {
         let next = *applied.borrow();
-        Self { source, shared, applied, snapshots, pace, next, snapshot_at: next }
+        Self { source, shared, applied, snapshots, schedule, next }
     }
 
     /// Follows the head until it is told to stop, nobody moves the head any more, or a record cannot be folded.
@@ -72,7 +71,7 @@ impl<D: Disk> Follower<D> {
                 break;
             }
         }
-        if self.next > self.snapshot_at {
+        if self.schedule.is_behind(self.next) {
             self.snapshot();
         }
         Ok(())
@@ -101,7 +100,7 @@ impl<D: Disk> Follower<D> {
                 // Published and not there: the next head tells more.
                 break;
             }
-            if self.next.since(self.snapshot_at) >= self.pace.snapshot_records_max {
+            if self.schedule.is_due(self.next) {
                 self.snapshot();
             }
         }
@@ -114,17 +113,18 @@ impl<D: Disk> Follower<D> {
             history.cursor = Cursor::at(self.next);
         }
         let (cursor, buffer) = (&mut history.cursor, &mut history.buffer);
-        let chunk = self.source.reader.read(cursor, end, buffer, self.pace.chunk_bytes)?;
+        let chunk = self.source.reader.read(cursor, end, buffer, self.schedule.pace().chunk_bytes)?;
         Ok(history.buffer.get(..chunk.len).unwrap_or_default())
     }
 
     /// Folds whole records, and publishes how far that went each time that the lock was let go.
     fn fold(&mut self, mut records: &[u8]) -> Result<(), Failure> {
+        self.schedule.folded(records.len());
         while !records.is_empty() {
             let outcome = {
                 let mut state = self.shared.state();
                 let mut fold = Fold::new(state.folded());
-                let outcome = fold_some(&mut fold, records, self.pace.chunk_bytes);
+                let outcome = fold_some(&mut fold, records, self.schedule.pace().chunk_bytes);
                 self.next = fold.next();
                 self.shared.undecided.store(state.decisions.lag(), Ordering::Relaxed);
                 outcome
@@ -149,19 +149,21 @@ impl<D: Disk> Follower<D> {
         }
     }
 
-    /// Writes a snapshot. Where that fails, the next start folds more; it is tried again after as many records.
+    /// Writes a snapshot. Where that fails, the next start folds more; it is tried again when the next one is due.
     fn snapshot(&mut self) {
-        let (snapshots, applied) = {
-            let state = self.shared.state();
-            let snapshots: Vec<_> = state
-                .projections()
-                .iter()
-                .map(|projection| (projection.name(), projection.snapshot()))
-                .collect();
-            (snapshots, state.applied())
-        };
-        self.snapshots.write(&snapshots, applied);
-        self.snapshot_at = applied;
+        // Nothing changes meanwhile, for this thread alone folds: so the lock is let go behind each projection, and who
+        // asks for the state waits for one of them at most.
+        let count = self.shared.state().projections().len();
+        let snapshots: Vec<_> = (0..count)
+            .filter_map(|nth| {
+                let state = self.shared.state();
+                let projection = *state.projections().get(nth)?;
+                Some((projection.name(), projection.snapshot()))
+            })
+            .collect();
+        self.snapshots.write(&snapshots, self.next);
+        let bytes = snapshots.iter().map(|(_, snapshot)| snapshot.len() as u64).sum();
+        self.schedule.written(self.next, bytes);
     }
 }
 

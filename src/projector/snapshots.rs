@@ -39,6 +39,13 @@ struct Label {
     origin: Origin,
 }
 
+/// A state with what it was restored from.
+pub(super) struct Restored {
+    pub(super) state: State,
+    /// What the snapshots took together.
+    pub(super) bytes: u64,
+}
+
 /// Why a stored snapshot is of no use.
 #[derive(Debug, thiserror::Error)]
 enum Unusable {
@@ -67,37 +74,42 @@ impl Snapshots {
 
     /// The state of the newest snapshots, for a log that ends at `head`. Where one is missing, its projection begins
     /// anew; where it is of no use too: then it is deleted and the reason logged.
-    pub(super) fn restore(&self, scope: Scope, head: Index) -> State {
+    pub(super) fn restore(&self, scope: Scope, head: Index) -> Restored {
         let mut state = State::empty(scope);
-        self.restore_one(&mut state.head, head);
+        let mut bytes = self.restore_one(&mut state.head, head);
         if scope == Scope::Decisions {
-            self.restore_one(&mut state.decisions, head);
-            self.restore_one(&mut state.counts, head);
-            self.restore_one(&mut state.executions, head);
-            self.restore_one(&mut state.handlers, head);
+            bytes += self.restore_one(&mut state.decisions, head);
+            bytes += self.restore_one(&mut state.counts, head);
+            bytes += self.restore_one(&mut state.executions, head);
+            bytes += self.restore_one(&mut state.handlers, head);
         }
         let index = state.applied();
         if index > Index::ZERO {
             info!(index = index.0, "the projections go on from their snapshot");
         }
-        state
+        Restored { state, bytes }
     }
 
-    fn restore_one<P: Projection>(&self, projection: &mut P, head: Index) {
+    /// Restores one projection; the bytes of its snapshot.
+    fn restore_one<P: Projection>(&self, projection: &mut P, head: Index) -> u64 {
         let name = projection.name();
         match self.read(name, head) {
-            Ok(Some(restored)) => *projection = restored,
-            Ok(None) => {}
+            Ok(Some((restored, bytes))) => {
+                *projection = restored;
+                bytes
+            }
+            Ok(None) => 0,
             Err(why) => {
                 warn!(%why, projection = name, "the snapshot is of no use: the log is folded from index 0");
                 if let Err(cause) = self.tree.remove(name) {
                     warn!(%cause, "the snapshot cannot be deleted");
                 }
+                0
             }
         }
     }
 
-    fn read<P: Projection>(&self, name: &str, head: Index) -> Result<Option<P>, Unusable> {
+    fn read<P: Projection>(&self, name: &str, head: Index) -> Result<Option<(P, u64)>, Unusable> {
         let Some(stored) = self.tree.get(name)? else { return Ok(None) };
         let end = stored.iter().position(|byte| *byte == b'\n').ok_or(Unusable::Label)?;
         let (label, snapshot) =
@@ -117,7 +129,7 @@ impl Snapshots {
         if index > head {
             return Err(Unusable::Ahead { index, head });
         }
-        Ok(Some(restored))
+        Ok(Some((restored, snapshot.len() as u64)))
     }
 
     /// The index of the stored snapshots and their digests by name; none where there are none, or not of one index.

@@ -41,7 +41,7 @@ impl World {
         };
         let Opened { writer, reader, .. } = log::open(disk.clone(), &options, &[], &mut |_, _| ()).unwrap();
         let db = sled::Config::new().temporary(true).open().unwrap();
-        let pace = Pace { chunk_bytes: 2048, snapshot_records_max: 1000 };
+        let pace = Pace { chunk_bytes: 2048, snapshot_records_min: 1000, snapshot_spacing: 1 };
         let published = watch::Sender::new(Index::ZERO);
         Self { disk, reader, writer: Some(writer), published, db, pace, recent: Arc::default() }
     }
@@ -111,11 +111,21 @@ impl World {
 }
 
 fn prepared(kind: Kind, type_name: &'static str, correlation_id: &str, payload: &str) -> Prepared {
+    prepared_in("default", kind, type_name, correlation_id, payload)
+}
+
+fn prepared_in(
+    stream_id: &str,
+    kind: Kind,
+    type_name: &'static str,
+    correlation_id: &str,
+    payload: &str,
+) -> Prepared {
     let subjects = [Expectation { subject: format!("intent/{correlation_id}"), expected: None }];
     let draft = Draft {
         kind,
         type_name,
-        stream_id: "default",
+        stream_id,
         lane: "user",
         actor: "a",
         intent_type: "chat.message",
@@ -222,7 +232,7 @@ fn a_start_folds_only_what_lies_behind_the_snapshot() {
 #[test]
 fn a_snapshot_is_written_after_so_many_records_and_at_the_end() {
     let mut world = World::new();
-    world.pace.snapshot_records_max = 60;
+    world.pace.snapshot_records_min = 60;
     for _ in 0..4 {
         world.append(10);
     }
@@ -238,6 +248,72 @@ fn a_snapshot_is_written_after_so_many_records_and_at_the_end() {
     projector.stop();
     projector.stop();
     assert_eq!(index(&world.stored().unwrap()), Ok(82));
+}
+
+/// Appends turns, each in a stream of its own, so that the state grows with the log.
+fn append_streams(world: &mut World, range: Range<u64>) {
+    for nth in range {
+        let (stream, correlation) = (format!("stream-{nth}-{}", "x".repeat(30)), format!("c{nth}"));
+        world.append_records(&[prepared_in(&stream, Kind::Intent, "submitted", &correlation, "{}")]);
+    }
+}
+
+#[test]
+fn snapshots_take_no_more_bytes_than_the_log_however_large_the_state_is() {
+    let mut world = World::new();
+    world.pace.snapshot_records_min = 5;
+    let mut written = world.tree().watch_prefix(b"head");
+    let projector = world.start();
+    for end in (20..=600).step_by(20) {
+        append_streams(&mut world, end - 20..end);
+        wait(&world, &projector);
+    }
+    projector.stop();
+    drop(projector);
+    let mut sizes = Vec::new();
+    while let Ok(event) = written.next_timeout(Duration::from_millis(1)) {
+        if let sled::Event::Insert { value, .. } = event {
+            sizes.push(value.len() as u64);
+        }
+    }
+    let log = world.disk.read_raw(&FIRST_SEGMENT.path()).len() as u64;
+    let last = *sizes.last().unwrap();
+    // But for the last one, which is written at the end whenever the one before it was.
+    let total: u64 = sizes.iter().sum::<u64>() - last;
+    assert!(sizes.len() > 3, "{sizes:?}");
+    assert!(total <= log * 5 / 4, "{total} bytes of snapshots for {log} bytes of log: {sizes:?}");
+    let every_time = (1..=600 / 5).map(|nth| last * nth * 5 / 600).sum::<u64>();
+    assert!(every_time > 3 * log, "the bound is what keeps them few: {every_time} else");
+}
+
+#[test]
+fn a_start_folds_no_more_bytes_than_it_restores() {
+    let mut world = World::new();
+    world.pace.snapshot_records_min = 5;
+    let projector = world.start();
+    append_streams(&mut world, 0..400);
+    wait(&world, &projector);
+    projector.stop();
+    let snapshot = world.stored().unwrap().split_once('\n').unwrap().1.len() as u64;
+    world.published.send_replace(Index(400));
+    let projector = world.start();
+    let log = |world: &World| world.disk.read_raw(&FIRST_SEGMENT.path()).len() as u64;
+    let before = log(&world);
+    for nth in 400.. {
+        append_streams(&mut world, nth..nth + 1);
+        wait(&world, &projector);
+        // One more, so that the thread has gone past the place where it writes.
+        append_streams(&mut world, nth + 10_000..nth + 10_001);
+        wait(&world, &projector);
+        let index =
+            world.stored().unwrap().split("\"index\":").nth(1).unwrap().split(',').next().unwrap().to_owned();
+        let grown = log(&world) - before;
+        if index != "400" {
+            assert!(grown >= snapshot, "{grown} bytes of log behind {snapshot} of snapshot");
+            break;
+        }
+        assert!(grown <= snapshot + 4 * 2048, "{grown} bytes of log behind {snapshot} of snapshot");
+    }
 }
 
 #[track_caller]
