@@ -54,6 +54,8 @@ pub struct LogMetrics {
     pub damaged_segments: Gauge,
     /// Records that the newest checkpoint covers.
     pub checkpoint_size: Gauge,
+    /// 0 where the log cannot be signed.
+    pub checkpoint_signing: Gauge,
 }
 
 /// The decider's figures.
@@ -141,6 +143,7 @@ impl LogMetrics {
         describe_gauge!("recovery_seconds", "Time that opening the log took");
         describe_gauge!("damaged_segments", "Segments in which the last scrub found damage");
         describe_gauge!("checkpoint_size", "Records that the newest checkpoint covers");
+        describe_gauge!("checkpoint_signing", "0 where the log cannot be signed, else 1");
         Self {
             append_total: counter!("append_total"),
             batch_records: histogram!("batch_records"),
@@ -160,6 +163,7 @@ impl LogMetrics {
             recovery_seconds: gauge!("recovery_seconds"),
             damaged_segments: gauge!("damaged_segments"),
             checkpoint_size: gauge!("checkpoint_size"),
+            checkpoint_signing: gauge!("checkpoint_signing"),
         }
     }
 

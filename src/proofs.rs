@@ -9,11 +9,12 @@ mod keys;
 mod place;
 mod routes;
 mod signer;
+mod signing;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gesta_log_format::disk::Disk;
 use gesta_log_format::disk::real::RealDisk;
@@ -27,6 +28,7 @@ pub use place::{Place, PlaceError, Signed};
 pub(crate) use routes::router;
 pub use routes::{ConsistencyProof, InclusionProof, decode_hash, encode_hash};
 pub use signer::Signer;
+pub use signing::{CheckpointStatus, Signing};
 
 use crate::config::Config;
 use crate::store::Store;
@@ -51,6 +53,8 @@ enum Standing {
 pub struct Proofs {
     tree: OnceLock<Tree>,
     newest: RwLock<Option<Arc<Signed>>>,
+    /// When `newest` was set.
+    published_at: RwLock<Option<Instant>>,
     standing: RwLock<Standing>,
     keys: RwLock<SigningKeys>,
     key_files: KeyFiles,
@@ -121,6 +125,7 @@ pub fn new(config: &Config, store: &Arc<Store>) -> (Arc<Proofs>, Signer) {
     let proofs = Arc::new(Proofs {
         tree: OnceLock::new(),
         newest: RwLock::default(),
+        published_at: RwLock::default(),
         standing: RwLock::new(Standing::Starting),
         keys: RwLock::new(Arc::new([])),
         key_files: key_files.clone(),
@@ -163,8 +168,13 @@ impl Proofs {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn published_at(&self) -> Option<Instant> {
+        *self.published_at.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn publish(&self, signed: Signed) {
         *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signed));
+        *self.published_at.write().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.stand(Standing::Signing);
     }
 

@@ -394,6 +394,14 @@ fn a_changed_checkpoint_and_a_lost_key_are_refused_and_told() {
             (client.get("/checkpoint").reason_code() == "CHECKPOINT_REFUSED").then_some(())
         });
         assert!(server.errors().contains(what), "{}", server.errors());
+        let checkpoint = client.get("/status").json()["checkpoint"].clone();
+        assert_eq!((&checkpoint["signing"], &checkpoint["size"]), (&"refused".into(), &0.into()));
+        assert_eq!(checkpoint["age_ms"], Value::Null);
+        assert!(checkpoint["reason"].as_str().unwrap().contains(what), "{checkpoint}");
+        let ready = client.get("/readyz");
+        assert_eq!((ready.status, ready.text().contains("the log is not signed")), (200, true));
+        let gauge = || client.get("/metrics").text().contains("\ncheckpoint_signing 0\n").then_some(());
+        until("the metric says so", gauge);
         server.stop();
     };
     fs::write(&file, "no note").unwrap();
@@ -413,6 +421,12 @@ fn a_changed_checkpoint_and_a_lost_key_are_refused_and_told() {
     fs::write(&key, secret).unwrap();
     let server = Server::start(data, &[]);
     assert_eq!(signed(&server, 5), head);
+    let mut client = server.client();
+    let status = client.get("/status").json();
+    let checkpoint = &status["checkpoint"];
+    assert_eq!((&checkpoint["signing"], &checkpoint["size"]), (&"ok".into(), &5.into()));
+    assert!(checkpoint["age_ms"].is_u64() && checkpoint["reason"].is_null(), "{checkpoint}");
+    assert_eq!(client.get("/readyz").text(), "ready\n");
 }
 
 fn gesta(arguments: &[&str]) -> (Option<i32>, String, String) {

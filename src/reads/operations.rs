@@ -1,7 +1,7 @@
 //! What runs here: status, health, metrics, the API's description.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -14,8 +14,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::auth::{Caller, Role};
 use crate::ingress::request::DEFAULT_STREAM;
+
 use crate::limits;
 use crate::problem::{Problem, ProblemBody, Query};
+use crate::proofs::CheckpointStatus;
 use crate::server::App;
 
 /// Which stream's status.
@@ -46,6 +48,8 @@ pub struct Status {
     pub applied: u64,
     /// Intents that wait for their decision; null where no decider runs.
     pub decider_lag: Option<u64>,
+    /// How far the log is signed, and whether it goes on being.
+    pub checkpoint: CheckpointStatus,
     /// How often the log was restored or salvaged, from 1.
     pub generation: u64,
     /// The log's name.
@@ -87,6 +91,9 @@ pub async fn status(
         watermark: head.0,
         applied: found.applied.0,
         decider_lag: app.config.decider.enabled.then(|| app.projector.undecided() as u64),
+        checkpoint: app
+            .proofs
+            .checkpoint_status(Instant::now(), caller.may_read_stream(crate::control::STREAM)),
         generation: app.store.generation,
         origin: app.store.origin.clone(),
     };
@@ -102,6 +109,8 @@ pub async fn healthz() -> &'static str {
 }
 
 /// Whether requests are served: the log is recovered, folded up to the head at start, and the server is not ending.
+///
+/// Ready is also a server that cannot sign its log: then it says so.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -120,7 +129,9 @@ pub async fn readyz(State(app): State<App>) -> Response {
     } else if applied < app.head_at_start {
         format!("catching up: {applied} of {} records are folded", app.head_at_start)
     } else {
-        return "ready\n".into_response();
+        let signs = app.proofs.is_signing();
+        let said = if signs { "ready\n" } else { "ready; the log is not signed: GET /status says more\n" };
+        return said.into_response();
     };
     (StatusCode::SERVICE_UNAVAILABLE, format!("{why_not}\n")).into_response()
 }

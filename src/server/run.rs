@@ -167,6 +167,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.metrics.watermark.set(head.0 as f64);
         app.metrics.applied.set(app.projector.applied().0 as f64);
         app.metrics.checkpoint_size.set(app.proofs.signed_size() as f64);
+        app.metrics.checkpoint_signing.set(if app.proofs.is_signing() { 1.0 } else { 0.0 });
         app.executor.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
