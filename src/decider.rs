@@ -8,6 +8,8 @@
 mod active;
 mod follow;
 mod propose;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
