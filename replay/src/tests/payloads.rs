@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::history::{History, Record, histories, sample};
 use crate::event::{
     Artifact, Body, Boundary, CancelRequested, Content, Control, DeclaredRef, Elements, Engine, Event,
-    EventError, Execution, Failure, Fault, HandlerKind, Happened, Intent, PolicyPin, Principal, Verdict,
+    EventError, Execution, Failure, Fault, HandlerKind, Happened, Intent, Job, PolicyPin, Principal, Publish,
+    RegisteredLimits, Task, Verdict,
 };
 
 /// Reads the payload of a record as its kind and type ask.
@@ -233,4 +234,86 @@ fn control_records_say_what_is_in_force() {
     let base = Event::parse(&log[1]).unwrap().log_base().unwrap();
     assert_eq!((base.origin.as_ref(), base.generation, base.size), ("gesta.local/x", 1, 9));
     assert!(Event::parse(&log[1]).unwrap().key_rotated().is_err());
+}
+
+const REGISTRATION: &str = "{\"bundle_sha256\":\"ab\",\"config\":{\"a\":1},\"grants\":{\"datasets\":[]},\
+    \"handler_name\":\"h\",\"heartbeat_seconds\":30,\"intent_type\":\"x\",\"job\":{\"dag_name\":\"d\",\"name\":\"n\"},\
+    \"kind\":\"push\",\"lease_seconds\":120,\"max_attempts\":2,\"metadata\":{},\"params_schema\":null,\"pool\":\"p\",\
+    \"priority\":9,\"publish\":\"webhook\",\"subscribe\":[\"d\"],\"timeout_seconds\":600,\"url\":\"https://a.test/\"}";
+
+#[test]
+fn a_registration_is_read_whole_and_what_is_left_out_is_none() {
+    with_payload(2, REGISTRATION, |event| {
+        let whole = event.registration()?;
+        assert_eq!(
+            (whole.kind, whole.pool.as_deref(), whole.priority),
+            (HandlerKind::Push, Some("p"), Some(9))
+        );
+        assert_eq!(
+            (whole.url.as_deref(), whole.bundle_sha256.as_deref()),
+            (Some("https://a.test/"), Some("ab"))
+        );
+        assert_eq!(whole.job, Some(Job { dag_name: "d".into(), name: "n".into() }));
+        let limits = whole.limits;
+        assert_eq!((limits.timeout_seconds, limits.max_attempts), (Some(600), Some(2)));
+        assert_eq!((limits.lease_seconds, limits.heartbeat_seconds), (Some(120), Some(30)));
+        assert_eq!((whole.publish, whole.subscribe), (Some(Publish::Webhook), Some(&b"[\"d\"]"[..])));
+        assert_eq!((whole.config, whole.params_schema), (Some(Content::Inline(b"{\"a\":1}")), None));
+        assert_eq!(whole.grants, Some(Content::Inline(b"{\"datasets\":[]}")));
+        Ok(())
+    })
+    .unwrap();
+    let least = "{\"handler_name\":\"h\",\"intent_type\":\"x\",\"kind\":\"worker\"}";
+    with_payload(2, least, |event| {
+        let least = event.registration()?;
+        assert_eq!((least.pool, least.priority, least.limits), (None, None, RegisteredLimits::default()));
+        Ok(())
+    })
+    .unwrap();
+    for (from, to, member) in [
+        ("\"priority\":9", "\"priority\":10", "priority"),
+        ("\"max_attempts\":2", "\"max_attempts\":0", "max_attempts"),
+        ("\"dag_name\":\"d\"", "\"dag_name\":1", "job.dag_name"),
+        ("\"publish\":\"webhook\"", "\"publish\":\"all\"", "publish"),
+        ("\"kind\":\"push\"", "\"kind\":\"lambda\"", "kind"),
+    ] {
+        let payload = REGISTRATION.replace(from, to);
+        check_fault(with_payload(2, &payload, |event| event.registration().map(|_| ())), member);
+    }
+}
+
+#[test]
+fn a_task_says_which_member_is_wrong() {
+    let check = |task: Task, payload: &str, member| {
+        check_fault(with_payload(8, payload, |event| event.task_payload(task).map(|_| ())), member);
+    };
+    check(Task::Queued, "{\"attempt\":0}", "handler");
+    check(Task::Claimed, "{\"attempt\":1,\"nonce\":\"55\",\"worker_id\":\"w\"}", "nonce");
+    check(Task::Extended, "{\"attempt\":1,\"lease_expires_at\":\"2026-11-02\"}", "lease_expires_at");
+    check(Task::CancelRequested, "{\"reason\":\"x\"}", "by");
+    check(Task::Failed, "{\"attempt\":1,\"retryable\":\"yes\"}", "retryable");
+    check(Task::TimedOut, "{\"attempt\":1,\"limit\":\"other\"}", "limit");
+    check(Task::RetryScheduled, "{\"attempt\":1,\"delay_ms\":-1}", "delay_ms");
+    check(Task::Event, "{\"events\":[]}", "attempt");
+    check(Task::BufferPublished, "{\"attempt\":1,\"batch_uri\":1}", "batch_uri");
+    check(Task::BufferCommitted, "{\"batch_uri\":\"u\",\"row_count\":\"3\"}", "row_count");
+    check(Task::BufferDeadLettered, "{\"batch_uri\":\"u\",\"error\":{}}", "original");
+    let digest = Digest::of(b"d");
+    let spilled = format!(
+        "{{\"attempt\":1,\"datasets_published\":{{\"$blob\":\"{digest}\",\"media_type\":\"application/json\",\
+         \"size_bytes\":9}}}}"
+    );
+    check(Task::Completed, &spilled, "datasets_published");
+    let of = |payload: &str| with_payload(8, payload, |event| event.datasets_published().map(|_| ()));
+    assert_eq!(of("{\"attempt\":1}"), Ok(()));
+    check_fault(of("{\"datasets_published\":[1]}"), "datasets_published");
+    check_fault(of("{\"datasets_published\":[{}]}"), "datasets_published.dataset_uuid");
+    let numbered =
+        "{\"datasets_published\":[{\"dataset_uuid\":\"d\",\"dataset_version\":2,\"storage_ref\":{}}]}";
+    with_payload(8, numbered, |event| {
+        let published = event.datasets_published()?;
+        assert_eq!(published[0].name.subject(), "dataset/d/2");
+        Ok(())
+    })
+    .unwrap();
 }
