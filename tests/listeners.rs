@@ -482,3 +482,26 @@ fn a_key_of_tasks_is_changed_without_an_outage_and_the_log_says_so() {
     let ended = run(all_three(directory.path(), &[], &["--insecure-loopback"]));
     assert!(ended.code == Some(1) && ended.errors.contains("current.pem holds no key"), "{}", ended.errors);
 }
+
+#[test]
+fn a_key_is_made_as_a_file_and_a_service_token_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let gesta = |arguments: &[&str]| {
+        let mut gesta = Command::new(PROGRAM);
+        gesta.current_dir(directory.path()).args(arguments).output().unwrap()
+    };
+    let made = gesta(&["keys", "new", "--use", "task", "--to", "task.pem"]);
+    assert!(made.status.success(), "{made:?}");
+    assert_eq!(gesta(&["keys", "show", "--use", "task", "task.pem"]).stdout, made.stdout);
+    assert_eq!(gesta(&["keys", "new", "--use", "task", "--to", "task.pem"]).status.code(), Some(2));
+    let nameless = gesta(&["keys", "new", "--to", "checkpoint.key"]);
+    assert_eq!(nameless.status.code(), Some(2));
+    assert!(String::from_utf8(nameless.stderr).unwrap().contains("--origin"));
+    let service = ["token", "service", "--name", "platform", "--issuer", "log.test/1"];
+    let token = gesta(&[&service[..], &["--key", "task.pem"]].concat());
+    assert!(token.status.success(), "{token:?}");
+    assert_eq!(String::from_utf8(token.stdout).unwrap().trim().split('.').count(), 3);
+    fs::write(directory.path().join("short"), "0123456789").unwrap();
+    let short = gesta(&[&service[..], &["--secret", "short"]].concat());
+    assert!(String::from_utf8(short.stderr).unwrap().contains("at least 32 bytes"));
+}
