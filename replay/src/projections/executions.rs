@@ -49,6 +49,8 @@ pub struct Executions {
     intents: BTreeMap<ExecutionId, Index>,
     /// The same, by the DECISION that allowed it: the order in which they came to be open.
     decisions: BTreeMap<Index, Index>,
+    /// The same, by the INTENT `cancel_requested`, of those that have one.
+    cancels: BTreeMap<Index, Index>,
     /// Of no meaning: where the next fingerprint is laid out.
     buffer: Vec<u8>,
 }
@@ -116,6 +118,22 @@ impl Executions {
         self.decisions.range(since..).filter_map(|(_, intent_index)| self.open.get(intent_index))
     }
 
+    /// The open executions whose INTENT `cancel_requested` is at `since` or above, in the order of those: what a follower
+    /// that has seen all below has not seen.
+    pub fn cancel_requested_since(&self, since: Index) -> impl Iterator<Item = &Open> {
+        self.cancels.range(since..).filter_map(|(_, intent_index)| self.open.get(intent_index))
+    }
+
+    /// The INTENT without a DECISION that becomes this execution if it is allowed, and its `cancel_requested`. Walks
+    /// through all that await their DECISION.
+    #[must_use]
+    pub fn undecided_intent(&self, execution_id: ExecutionId) -> Option<(Index, Option<Index>)> {
+        let mut undecided = self.undecided.iter();
+        let (intent_index, undecided) =
+            undecided.find(|(_, undecided)| undecided.execution_id == execution_id)?;
+        Some((*intent_index, undecided.cancel_requested))
+    }
+
     /// The execution that an INTENT without a DECISION becomes if it is allowed.
     #[must_use]
     pub fn undecided(&self, intent_index: Index) -> Option<ExecutionId> {
@@ -140,9 +158,8 @@ impl Executions {
 
     #[cold]
     fn not_open(&self, execution_id: ExecutionId) -> Rule {
-        let undecided = self.undecided.iter().find(|(_, undecided)| undecided.execution_id == execution_id);
-        match undecided {
-            Some((intent_index, _)) => Rule::NotAllowed { execution_id, intent_index: *intent_index },
+        match self.undecided_intent(execution_id) {
+            Some((intent_index, _)) => Rule::NotAllowed { execution_id, intent_index },
             None => Rule::NotOpen { execution_id },
         }
     }
@@ -168,7 +185,10 @@ impl Executions {
         if anchors(&mut self.buffer, event) != expected {
             return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
         }
-        cancel_requested.get_or_insert(event.index());
+        let first = *cancel_requested.get_or_insert(event.index());
+        if self.open.contains_key(&intent_index) {
+            self.cancels.insert(first, intent_index);
+        }
         Ok(())
     }
 
@@ -191,6 +211,9 @@ impl Executions {
                 self.open.insert(intent_index, Open::of(event, intent_index, undecided)?);
                 self.intents.insert(execution_id, intent_index);
                 self.decisions.insert(event.index(), intent_index);
+                if let Some(cancel_requested) = undecided.cancel_requested {
+                    self.cancels.insert(cancel_requested, intent_index);
+                }
             }
         }
         self.undecided.remove(&intent_index);
@@ -209,7 +232,10 @@ impl Executions {
         let standing = lifecycle::may(open.standing, transition)
             .map_err(|cause| FoldError::broken(event, Rule::Transition { execution_id, cause }))?;
         if standing.status.is_terminal() {
-            let decision_index = open.decision_index;
+            let (decision_index, cancel_requested) = (open.decision_index, open.cancel_requested);
+            if let Some(cancel_requested) = cancel_requested {
+                self.cancels.remove(&cancel_requested);
+            }
             self.open.remove(&intent_index);
             self.intents.remove(&execution_id);
             self.decisions.remove(&decision_index);

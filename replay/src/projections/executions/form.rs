@@ -42,6 +42,7 @@ pub(super) fn read(snapshot: &[u8]) -> Result<Executions, RestoreError> {
         undecided.insert(Index(one.intent_index), found);
     }
     let (mut open, mut intents, mut decisions) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut cancels = BTreeMap::new();
     for one in form.open {
         let one = one.read(form.applied)?;
         let last = open.last_key_value();
@@ -51,9 +52,21 @@ pub(super) fn read(snapshot: &[u8]) -> Result<Executions, RestoreError> {
         ensure(known.is_none(), "an execution is there twice")?;
         let known = decisions.insert(one.decision_index, one.intent_index);
         ensure(known.is_none(), "a DECISION allows two executions")?;
+        if let Some(cancel_requested) = one.cancel_requested {
+            let known = cancels.insert(cancel_requested, one.intent_index);
+            ensure(known.is_none(), "a request to cancel is for two executions")?;
+        }
         open.insert(one.intent_index, one);
     }
-    Ok(Executions { applied: Index(form.applied), undecided, open, intents, decisions, buffer: Vec::new() })
+    Ok(Executions {
+        applied: Index(form.applied),
+        undecided,
+        open,
+        intents,
+        decisions,
+        cancels,
+        buffer: Vec::new(),
+    })
 }
 
 fn id(text: &str) -> Result<ExecutionId, RestoreError> {
