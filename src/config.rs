@@ -8,6 +8,7 @@ mod environment;
 mod error;
 mod field;
 mod file;
+mod handlers;
 mod print;
 mod tables;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use tables::{
 };
 
 use crate::auth::Token;
+use crate::executor::registration::Registration;
 
 /// Everything that decides a configuration, as values, so that a test needs neither process environment nor arguments.
 #[derive(Debug, Clone, Default)]
@@ -66,17 +68,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// The values of all fields by `table.field`, each with its source, and the tokens of the file.
+/// The values of all fields by `table.field`, each with its source, and the tokens and handlers of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     values: BTreeMap<String, (Value, Source)>,
     tokens: Vec<Token>,
+    handler_entries: Vec<handlers::Entry>,
+    /// What the entries say, once they are checked.
+    handlers: Vec<Registration<'static>>,
 }
 
 impl Settings {
     fn defaults() -> Self {
         let values = fields().map(|field| (field.key(), (field.fallback.value(), Source::Default))).collect();
-        Self { values, tokens: Vec::new() }
+        Self { values, tokens: Vec::new(), handler_entries: Vec::new(), handlers: Vec::new() }
     }
 
     /// The value of a field, which is within its range.
@@ -136,11 +141,13 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
         settings.set(field, value, source)?;
     }
     check_relations(&settings)?;
+    handlers::check(&mut settings)?;
     Ok(Loaded { config: Config::from_settings(&settings), settings })
 }
 
 /// Pairs of fields of which the first must not exceed the second.
-const AT_MOST: [(&str, &str); 5] = [
+const AT_MOST: [(&str, &str); 6] = [
+    ("executor.invoke_seconds_default", "executor.invoke_seconds_max"),
     ("limits.events_page_default", "limits.events_page_max"),
     ("log.batch_records_max", "log.queue_records_max"),
     ("log.fill_piece_bytes_max", "log.fill_ahead_bytes_max"),

@@ -1,9 +1,12 @@
+//! What others do with executions: reports, and requests to cancel.
+//!
 //! `POST /execution/event`: someone outside reports what happens to an execution that an external handler runs.
 //!
 //! What may be reported is judged by the projections at the head that the request found, and enforced by swap on the
 //! execution's subject: who loses a race is judged again. Each report keeps the digest of what was sent, so that the
 //! repeat of one whose answer was lost is known as long as nothing else has happened to the execution.
 
+mod cancel;
 mod report;
 pub mod request;
 
@@ -14,6 +17,8 @@ use axum::response::{IntoResponse, Response};
 use gesta_log_format::Index;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+pub use cancel::{__path_cancel_execution, CancelQuery, CancelRequest, CancelRequested, cancel_execution};
 
 use crate::problem::{Problem, ProblemBody, demand_json, read_body};
 use crate::server::App;

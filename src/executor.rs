@@ -6,12 +6,16 @@
 //! open in the log, and the next start takes it up again. Its invariant: each record is appended by swap behind the
 //! record that the projections show as the execution's last, so that an execution ends once whoever else reports.
 
+pub mod boot;
 mod builtin;
+pub mod cancel;
 mod course;
+mod deadlines;
 mod dispatch;
 pub mod handler;
 pub mod metrics;
 pub mod record;
+pub mod registration;
 mod registry;
 mod routes;
 mod works;
@@ -19,14 +23,14 @@ mod works;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gesta_log_format::Index;
-use gesta_replay::event::ExecutionId;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
+use deadlines::Deadlines;
+use dispatch::Busy;
 pub use metrics::Metrics;
 pub use record::{Author, Step, StepError};
 pub use registry::{Duty, Registry};
@@ -45,7 +49,9 @@ use crate::store::Store;
 pub struct Bounds {
     /// Most builtin handlers that run at once; the others wait in the log.
     pub running_max: usize,
-    /// Longest time for one invocation of a builtin handler.
+    /// Time for one invocation of a builtin handler whose registration names none.
+    pub invoke_default: Duration,
+    /// Longest time for one invocation of a builtin handler, whatever its registration names.
     pub invoke_max: Duration,
     /// Delay before an append is tried again that the disk had no room for.
     pub retry: Duration,
@@ -55,6 +61,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             running_max: limits::EXECUTIONS_RUNNING_MAX,
+            invoke_default: Duration::from_secs(limits::EXECUTION_INVOKE_SECONDS_DEFAULT),
             invoke_max: Duration::from_secs(limits::EXECUTION_INVOKE_SECONDS_MAX),
             retry: Duration::from_millis(limits::EXECUTION_RETRY_MS),
         }
@@ -85,10 +92,13 @@ pub struct Executor {
     permits: Arc<Semaphore>,
     /// The first index that was not in the log when it was opened.
     head_at_start: Index,
-    /// What this process is running, so that looking at everything again starts nothing twice.
-    busy: Mutex<HashSet<ExecutionId>>,
+    /// What this process is running, so that looking at everything again starts nothing twice. Taken before the
+    /// projections, so that a request to cancel finds what was just begun.
+    busy: Mutex<Busy>,
+    /// When the executions that run elsewhere are overdue.
+    deadlines: Arc<Deadlines>,
     /// Somebody asks to look at everything that is open again.
-    again: Notify,
+    again: watch::Sender<()>,
     stop: watch::Sender<bool>,
 }
 
@@ -97,9 +107,10 @@ impl Executor {
     pub fn new(parts: Parts) -> Arc<Self> {
         let Parts { store, blobs, queue, projector, registry, bounds } = parts;
         let (metrics, head_at_start) = (Metrics::new(), store.reader.head());
+        let deadlines = Arc::new(Deadlines::default());
         let appender = Appender::new(Arc::clone(&store), Arc::clone(&blobs), queue);
         Arc::new(Self {
-            author: Author::new(appender, metrics.clone()),
+            author: Author::new(appender, metrics.clone(), Arc::clone(&deadlines)),
             works: Arc::new(Works::new(store, blobs)),
             projector,
             registry,
@@ -110,7 +121,8 @@ impl Executor {
             head_at_start,
             bounds,
             busy: Mutex::default(),
-            again: Notify::new(),
+            deadlines,
+            again: watch::Sender::new(()),
             stop: watch::Sender::new(false),
         })
     }
@@ -137,11 +149,13 @@ impl Executor {
     /// [`Executor::stop`] or the end of the projector.
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).dispatch());
+        tokio::spawn(Arc::clone(self).follow_cancels());
+        tokio::spawn(Arc::clone(self).follow_deadlines());
     }
 
     /// Looks at everything that is open again, as a start does: a handler was registered or removed.
     pub fn look_again(&self) {
-        self.again.notify_one();
+        self.again.send_replace(());
     }
 
     /// Starts nothing more, and waits at most `patience` for what runs. What still runs then is left open: the next
@@ -159,7 +173,7 @@ impl Executor {
         self.metrics.set_open(self.projector.look(|state| state.executions.all_open().len()));
     }
 
-    fn busy(&self) -> MutexGuard<'_, HashSet<ExecutionId>> {
+    fn busy(&self) -> MutexGuard<'_, Busy> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

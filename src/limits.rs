@@ -124,8 +124,15 @@ bounds! {
 
     /// Most builtin handlers that run at once; what else is allowed waits in the log.
     EXECUTIONS_RUNNING_MAX: usize = 256;
-    /// Longest time for one invocation of a builtin handler, in seconds; then its execution fails, `HANDLER_TIMEOUT`.
-    EXECUTION_INVOKE_SECONDS_MAX: u64 = 60;
+    /// Time for one invocation of a builtin handler whose registration names none, in seconds; then its execution fails,
+    /// `DEADLINE_EXCEEDED`.
+    EXECUTION_INVOKE_SECONDS_DEFAULT: u64 = 60;
+    /// Longest time for one invocation of a builtin handler, whatever its registration names, in seconds.
+    EXECUTION_INVOKE_SECONDS_MAX: u64 = 3600;
+    /// Largest `timeout_seconds` of a registration; more is 400 `INVALID_INPUT`.
+    HANDLER_TIMEOUT_SECONDS_MAX: u64 = 31_536_000;
+    /// Longest reason of a request to cancel, in bytes; more is 400 `INVALID_INPUT`.
+    CANCEL_REASON_BYTES_MAX: usize = 4096;
     /// Most times that a builtin handler is given one execution; then it fails, `RETRIES_EXHAUSTED`.
     EXECUTION_DELIVERIES_MAX: u64 = 3;
     /// Delay before the executor tries an append again that a full disk kept it from, in milliseconds.
@@ -186,6 +193,7 @@ bounds! {
 }
 
 const _: () = {
+    assert!(EXECUTION_INVOKE_SECONDS_DEFAULT <= EXECUTION_INVOKE_SECONDS_MAX);
     assert!(EVENTS_PAGE_DEFAULT <= EVENTS_PAGE_MAX);
     assert!(BATCH_RECORDS_MAX <= QUEUE_RECORDS_MAX);
     assert!(BATCH_BYTES_MAX as u64 <= SEGMENT_BYTES, "a batch never spans segments");

@@ -7,6 +7,7 @@ mod body;
 mod catalogue;
 mod page;
 mod query;
+mod records;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -20,9 +21,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 pub use body::{demand_json, read_body};
-pub use catalogue::{Entry, ReasonCode, Source};
+pub use catalogue::{AppearsIn, Entry, ReasonCode, Source};
 pub use page::{__path_errors, errors};
 pub use query::Query;
+pub use records::entries;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const X_BACKOFF_MS: HeaderName = HeaderName::from_static("x-backoff-ms");
@@ -72,6 +74,11 @@ impl ProblemBody<'_> {
     /// What is wrong with this very request.
     pub const fn detail(&self) -> &str {
         self.detail
+    }
+
+    /// Where in its body that is.
+    pub const fn pointer(&self) -> Option<&str> {
+        self.pointer
     }
 }
 

@@ -245,8 +245,8 @@ fn handlers_are_registered_listed_replaced_and_removed() {
     let shown = client.get("/api/intent/handlers");
     assert!(shown.header("gesta-applied-index").is_some());
     let expected = json!([
-        { "intent_type": "outside", "handler_name": "them", "kind": "external", "index": replaced.index(), "metadata": { "a": 1 }, "used": true },
-        { "intent_type": "chat.message", "handler_name": "echo", "kind": "builtin", "index": null, "metadata": {}, "used": true },
+        { "intent_type": "outside", "handler_name": "them", "kind": "external", "index": replaced.index(), "timeout_seconds": null, "metadata": { "a": 1 }, "used": true },
+        { "intent_type": "chat.message", "handler_name": "echo", "kind": "builtin", "index": null, "timeout_seconds": null, "metadata": {}, "used": true },
     ]);
     assert_eq!(shown.json()["handlers"], expected);
     for (name, kind, pointer) in [
@@ -341,17 +341,10 @@ fn every_allowed_intent_ends_once_over_kills_at_random_moments() {
 fn a_token_reports_only_with_the_role_and_in_its_streams() {
     let directory = tempfile::tempdir().unwrap();
     let (writer, reader) = ("w".repeat(40), "r".repeat(40));
-    let entry = |name: &str, secret: &str, roles: &str, streams: &str| {
-        let digest = gesta_log_format::Digest::of(secret.as_bytes());
-        format!(
-            "[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{}\"\nroles = [{roles}]\nstreams = [\"{streams}\"]\nactors = [\"*\"]\n",
-            digest.to_string().trim_start_matches("sha256:")
-        )
-    };
     let config = directory.path().join("gesta.toml");
     let all = "\"intent.write\", \"log.read\", \"execution.write\", \"operator\"";
-    let text = entry("writer", &writer, all, "default")
-        + &entry("reader", &reader, "\"intent.write\", \"log.read\"", "*");
+    let text = token("writer", &writer, all, "default", "*")
+        + &token("reader", &reader, "\"intent.write\", \"log.read\"", "*", "*");
     std::fs::write(&config, text).unwrap();
     let mut command = support::process::serve(&directory.path().join("data"), &DECIDING);
     command.arg("--config").arg(&config);
@@ -373,6 +366,193 @@ fn a_token_reports_only_with_the_role_and_in_its_streams() {
     problem::check(&call(&reader, "DELETE", "/api/intent/handlers/t/h", &json!({})), 403, "FORBIDDEN", None);
     assert_eq!(call(&writer, "POST", "/api/intent/handlers", &handler).status, 201);
     assert_eq!(call(&writer, "GET", "/api/intent/handlers", &json!({})).status, 200);
+}
+
+/// An entry of the configuration.
+fn token(name: &str, secret: &str, roles: &str, stream: &str, actor: &str) -> String {
+    let digest = gesta_log_format::Digest::of(secret.as_bytes());
+    format!(
+        "[[auth.tokens]]\nname = \"{name}\"\nsha256 = \"{}\"\nroles = [{roles}]\nstreams = [\"{stream}\"]\nactors = [\"{actor}\"]\n",
+        digest.to_string().trim_start_matches("sha256:")
+    )
+}
+
+/// The execution of an intent that is there.
+fn execution_id(client: &mut Client, correlation: &str) -> String {
+    let intent = &records(client, &format!("kinds=INTENT&correlation_id={correlation}"))[0];
+    intent["payload"]["execution_id"].as_str().unwrap().to_owned()
+}
+
+fn cancel(client: &mut Client, id: &str, body: &Value) -> Response {
+    let path = format!("/api/execution/{id}/cancel");
+    client.request("POST", &path, &[JSON], body.to_string().as_bytes())
+}
+
+#[test]
+fn a_request_to_cancel_is_recorded_once_and_is_for_its_reporter_to_follow() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &DECIDING);
+    let mut client = server.client();
+    register(&mut client, "outside", "them", "external");
+    outside(&mut client, "c");
+    let id = execution_id(&mut client, "c");
+    reported(&mut client, "c", "running", &json!({}));
+    let first = cancel(&mut client, &id, &json!({ "reason": "enough" }));
+    assert_eq!((first.status, first.header("idempotent-replayed")), (202, None), "{}", first.text());
+    assert_eq!(first.json(), json!({ "ok": true, "execution_id": id, "index": first.index() }));
+    let again = cancel(&mut client, &id, &json!({ "reason": "really" }));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")));
+    assert_eq!(again.index(), first.index());
+    let intents = records(&mut client, "kinds=INTENT&correlation_id=c");
+    let request = &intents[1];
+    assert_eq!((intents.len(), &request["type"]), (2, &json!("cancel_requested")));
+    assert_eq!(request["payload"], json!({ "by": "local", "reason": "enough" }));
+    assert_eq!(request["cause"], intents[0]["index"]);
+    assert_eq!(request["subjects"], json!([{ "subject": "intent/c", "expected": intents[0]["index"] }]));
+    reported(&mut client, "c", "cancelled", &json!({}));
+    let late = cancel(&mut client, &id, &json!({}));
+    assert_eq!((late.status, late.index()), (202, first.index()), "the answer may have been lost");
+
+    outside(&mut client, "done");
+    reported(&mut client, "done", "running", &json!({}));
+    reported(&mut client, "done", "completed", &json!({ "output": null }));
+    let done = execution_id(&mut client, "done");
+    problem::check(&cancel(&mut client, &done, &json!({})), 409, "ILLEGAL_TRANSITION", None);
+    let elsewhere =
+        client.request("POST", &format!("/api/execution/{done}/cancel?tenant_id=beside"), &[JSON], b"");
+    problem::check(&elsewhere, 404, "EXECUTION_NOT_FOUND", None);
+    for unknown in ["01M7W58RJXHBSSD0N9JM93MYRQ", "nonsense"] {
+        problem::check(&cancel(&mut client, unknown, &json!({})), 404, "EXECUTION_NOT_FOUND", None);
+    }
+    let long = json!({ "reason": "x".repeat(5000) });
+    for (body, pointer) in [
+        (json!({ "reason": 1 }), "/reason"),
+        (json!({ "why": "x" }), "/why"),
+        (long, "/reason"),
+        (json!([]), ""),
+    ] {
+        problem::check(&cancel(&mut client, &done, &body), 400, "INVALID_INPUT", Some(pointer));
+    }
+    let text = client.request(
+        "POST",
+        &format!("/api/execution/{id}/cancel"),
+        &[("Content-Type", "text/plain")],
+        b"",
+    );
+    problem::check(&text, 415, "UNSUPPORTED_MEDIA_TYPE", None);
+    server.stop();
+    check_log(directory.path());
+}
+
+#[test]
+fn a_request_outlives_a_kill_and_the_next_start_does_what_it_asks() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &DECIDING);
+    let mut client = server.client();
+    register(&mut client, "outside", "them", "external");
+    for correlation in ["created", "running"] {
+        outside(&mut client, correlation);
+    }
+    reported(&mut client, "running", "running", &json!({}));
+    let created = execution_id(&mut client, "created");
+    let running = execution_id(&mut client, "running");
+    let told = cancel(&mut client, &running, &json!({})).index();
+    assert_eq!(client.request("POST", &format!("/api/execution/{created}/cancel"), &[JSON], b"").status, 202);
+    server.kill();
+    let server = Server::start(directory.path(), &DECIDING);
+    let mut client = server.client();
+    let ended = wait_for(&mut client, "created", "cancelled").pop().unwrap();
+    assert_eq!(ended["payload"], json!({ "by": "local" }));
+    assert_eq!(course(&mut client, "created"), ["cancelled"]);
+    assert_eq!(course(&mut client, "running"), ["running"], "its reporter ends it");
+    assert_eq!(cancel(&mut client, &running, &json!({})).index(), told);
+    reported(&mut client, "running", "cancelled", &json!({ "reason": "as it was asked" }));
+    server.stop();
+    check_log(directory.path());
+}
+
+#[test]
+fn requests_that_race_with_ends_and_kills_leave_one_end_each() {
+    let mut random = Random::seeded("requests_that_race");
+    let directory = tempfile::tempdir().unwrap();
+    for life in 0..4 {
+        let server = Server::start(directory.path(), &DECIDING);
+        let stop_at = server.head() + 40 + random.below(100);
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let mut client = server.client();
+                thread::spawn(move || -> Option<()> {
+                    for nth in 0.. {
+                        let name = format!("{life}-{writer}-{nth}");
+                        client.try_post(&Intent::new(&*name).body()).ok()?;
+                        let query = format!("/events?kinds=INTENT&correlation_id={name}");
+                        let found = client.try_request("GET", &query, &[], b"").ok()?.json();
+                        let id = found["events"][0]["payload"]["execution_id"].as_str()?.to_owned();
+                        let path = format!("/api/execution/{id}/cancel");
+                        let asked = client.try_request("POST", &path, &[JSON], b"{}").ok()?;
+                        assert!([202, 409, 500, 503].contains(&asked.status), "{}", asked.text());
+                    }
+                    None
+                })
+            })
+            .collect();
+        until("the log has grown", || (server.head() > stop_at).then_some(()));
+        server.kill();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+    }
+    let server = Server::start(directory.path(), &DECIDING);
+    let mut client = server.client();
+    let submitted = |client: &mut Client| {
+        let intents = records(client, "kinds=INTENT");
+        intents.iter().filter(|record| record["type"] == "submitted").count()
+    };
+    until("everything has ended", || {
+        let ends = records(&mut client, "kinds=EXECUTION");
+        let is_end = |record: &&Value| record["type"] == "completed" || record["type"] == "cancelled";
+        (ends.iter().filter(is_end).count() == submitted(&mut client)).then_some(())
+    });
+    server.stop();
+    check_log(directory.path());
+}
+
+#[test]
+fn who_may_submit_for_its_actor_may_cancel_and_others_do_not_learn_that_it_is_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let [submitter, beside, mute, bot, operator] = ["s", "b", "m", "o", "p"].map(|letter| letter.repeat(40));
+    let text = token("submitter", &submitter, "\"intent.write\", \"log.read\"", "default", "agent-1")
+        + &token("beside", &beside, "\"intent.write\"", "beside", "*")
+        + &token("mute", &mute, "\"log.read\", \"execution.write\"", "*", "*")
+        + &token("bot", &bot, "\"intent.write\"", "default", "bot")
+        + &token("operator", &operator, "\"operator\"", "default", "nobody");
+    let config = directory.path().join("gesta.toml");
+    std::fs::write(
+        &config,
+        text + "[[handlers]]\nintent_type = 'outside'\nhandler_name = 'them'\nkind = 'external'\n",
+    )
+    .unwrap();
+    let mut command = support::process::serve(&directory.path().join("data"), &DECIDING);
+    command.arg("--config").arg(&config);
+    let server = Server::spawn(command).unwrap();
+    let mut client = server.client();
+    let mut call = |token: &str, method: &str, path: &str, body: &str| {
+        let bearer = format!("Bearer {token}");
+        client.request(method, path, &[JSON, ("Authorization", &bearer)], body.as_bytes())
+    };
+    let intent = Intent { intent_type: "outside".to_owned(), ..Intent::new("c") };
+    assert_eq!(call(&submitter, "POST", "/ingress/intent", &intent.body()).status, 202);
+    let found = call(&submitter, "GET", "/events?stream_id=default&kinds=INTENT", "").json();
+    let path =
+        format!("/api/execution/{}/cancel", found["events"][0]["payload"]["execution_id"].as_str().unwrap());
+    let mut refused =
+        |token: &str, status, code| problem::check(&call(token, "POST", &path, "{}"), status, code, None);
+    refused("unknown", 401, "BAD_TOKEN");
+    refused(&mute, 403, "FORBIDDEN");
+    refused(&beside, 404, "EXECUTION_NOT_FOUND");
+    refused(&bot, 403, "ACTOR_FORBIDDEN");
+    let asked = call(&operator, "POST", &path, "{}");
+    assert_eq!((asked.status, call(&submitter, "POST", &path, "{}").index()), (202, asked.index()));
 }
 
 /// Folds what is on the disk as an auditor does.

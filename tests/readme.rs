@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use gesta::config::fields;
 use gesta::limits;
-use gesta::problem::ReasonCode;
+use gesta::problem::entries;
 use gesta::server::{Surface, document};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -34,10 +34,10 @@ fn configuration() -> String {
 
 fn errors() -> String {
     let mut table = "| reason_code | status | cause | remedy |\n|---|---|---|---|\n".to_owned();
-    for code in ReasonCode::ALL {
-        let entry = code.entry();
+    for entry in entries() {
+        let status = entry.status.map_or_else(|| "in records".to_owned(), |status| status.to_string());
         let (cause, remedy) = (escaped(entry.cause), escaped(entry.remedy));
-        writeln!(table, "| `{}` | {} | {cause} | {remedy} |", entry.reason_code, entry.status)
+        writeln!(table, "| `{}` | {status} | {cause} | {remedy} |", entry.reason_code)
             .expect("a string takes everything");
     }
     table

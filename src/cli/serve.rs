@@ -9,6 +9,7 @@ use tracing::info;
 use super::{Exit, Failure, args, logging};
 use crate::activation::StartError;
 use crate::auth::{Auth, TicketBounds};
+use crate::executor::boot::BootError;
 use crate::problem::ReasonCode;
 use crate::server::{Ended, Endpoint, ServeError, Surface, serve};
 use crate::store::StoreError;
@@ -95,7 +96,8 @@ impl From<ServeError> for Failure {
                     "nothing was opened; `gesta policy check DIR` and `gesta context check FILE` say what is wrong",
                 ),
             ),
-            ServeError::Activation(StartError { problem, .. }) => of_activation(problem.code()),
+            ServeError::Activation(StartError { problem, .. })
+            | ServeError::Handlers(BootError { problem, .. }) => of_activation(problem.code()),
             ServeError::Keys(_) => (
                 Exit::Failed,
                 Some(

@@ -9,7 +9,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{ConfigError, nearest, unknown};
 use super::field::{Field, Kind, Value, find};
-use super::{Settings, Source, tables};
+use super::{Settings, Source, handlers, tables};
 use crate::auth::{Patterns, Role, Roles, Token, TokenDigest};
 use crate::limits;
 
@@ -23,7 +23,11 @@ pub(super) fn read(path: &Path, settings: &mut Settings) -> Result<(), ConfigErr
         message: error.message().to_owned(),
     })?;
     for (name, table) in document.get_ref() {
-        let names = tables::TABLES.iter().map(|(name, _)| *name);
+        if name.get_ref() == "handlers" {
+            settings.handler_entries = file.handlers(name, table)?;
+            continue;
+        }
+        let names = tables::TABLES.iter().map(|(name, _)| *name).chain(["handlers"]);
         if !names.clone().any(|known| known == name.get_ref()) {
             let place = file.place(name.span());
             return Err(unknown(&place, name.get_ref(), nearest(name.get_ref(), names)));
@@ -75,6 +79,26 @@ impl File<'_> {
             settings.set(field, value, place)?;
         }
         Ok(())
+    }
+
+    /// The entries of `[[handlers]]`, which are judged once all settings are known.
+    fn handlers(
+        &self,
+        name: &Spanned<DeString<'_>>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Vec<handlers::Entry>, ConfigError> {
+        const EXPECTED: &str = "a list of tables, each under [[handlers]]";
+        let Some(entries) = value.get_ref().as_array() else {
+            return Err(invalid(self.place(name.span()), "handlers", value.get_ref(), EXPECTED));
+        };
+        let entry = |entry: &Spanned<DeValue<'_>>| {
+            let place = self.place(entry.span());
+            match entry.get_ref().as_table() {
+                Some(table) => Ok(handlers::Entry::of(place, table, |span| self.place(span))),
+                None => Err(invalid(place, "handlers", entry.get_ref(), EXPECTED)),
+            }
+        };
+        entries.iter().map(entry).collect()
     }
 
     fn tokens(

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::field::{Kind, Unit, Value};
 use super::{Loaded, tables};
 use crate::auth::Token;
+use crate::executor::registration::Registration;
 
 const INFALLIBLE: &str = "writing to a string does not fail";
 
@@ -37,12 +38,21 @@ pub fn toml(loaded: &Loaded) -> String {
         )
         .expect(INFALLIBLE);
     }
+    for handler in &loaded.config.handlers {
+        out.push_str("[[handlers]]\n");
+        let members = handler_json(handler);
+        for (name, value) in members.as_object().into_iter().flatten() {
+            let value = toml::Value::try_from(value).expect("what was read from TOML can be written in it");
+            writeln!(out, "{name} = {value}").expect(INFALLIBLE);
+        }
+        out.push('\n');
+    }
     out.truncate(out.trim_end().len());
     out.push('\n');
     out
 }
 
-/// `{"table": {"field": {"value": …, "source": "…"}}, "tokens": […]}`.
+/// `{"table": {"field": {"value": …, "source": "…"}}, "tokens": […], "handlers": […]}`.
 pub fn json(loaded: &Loaded) -> serde_json::Value {
     let mut out = serde_json::Map::new();
     for (table, _) in tables::TABLES {
@@ -54,7 +64,12 @@ pub fn json(loaded: &Loaded) -> serde_json::Value {
         out.insert((*table).to_owned(), fields.collect());
     }
     out.insert("tokens".to_owned(), loaded.config.tokens.iter().map(token_json).collect());
+    out.insert("handlers".to_owned(), loaded.config.handlers.iter().map(handler_json).collect());
     out.into()
+}
+
+fn handler_json(handler: &Registration<'_>) -> serde_json::Value {
+    serde_json::from_slice(&handler.payload()).expect("a registration is written as JSON")
 }
 
 fn token_json(token: &Token) -> serde_json::Value {

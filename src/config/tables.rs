@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::Settings;
 use super::field::{Fallback, Field, Kind, Unit, Value};
 use crate::auth::Token;
+use crate::executor::registration::Registration;
 use crate::limits;
 
 macro_rules! variable {
@@ -36,6 +37,8 @@ macro_rules! tables {
             $($(#[doc = $table_doc])+ pub $table: $Table,)+
             /// The entries of `[[auth.tokens]]`.
             pub tokens: Vec<Token>,
+            /// The entries of `[[handlers]]`, in the order of the file.
+            pub handlers: Vec<Registration<'static>>,
         }
 
         impl Config {
@@ -47,6 +50,7 @@ macro_rules! tables {
                         ),)+
                     },)+
                     tokens: settings.tokens.clone(),
+                    handlers: settings.handlers.clone(),
                 }
             }
         }
@@ -206,8 +210,11 @@ tables! {
     executor: Executor {
         /// Most builtin handlers that run at once.
         running_max: usize, range(Unit::Count, 1, 65_536), number(limits::EXECUTIONS_RUNNING_MAX);
-        /// Longest time for one invocation of a builtin handler.
-        invoke_seconds_max: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::EXECUTION_INVOKE_SECONDS_MAX);
+        /// Time for one invocation of a builtin handler whose registration has no `timeout_seconds`.
+        invoke_seconds_default: u64, range(Unit::Seconds, 1, 86_400),
+            Fallback::Integer(limits::EXECUTION_INVOKE_SECONDS_DEFAULT);
+        /// Longest time for one invocation of a builtin handler, whatever its registration says.
+        invoke_seconds_max: u64, range(Unit::Seconds, 1, 86_400), Fallback::Integer(limits::EXECUTION_INVOKE_SECONDS_MAX);
     }
     /// What workers are given.
     tasks: Tasks {

@@ -220,3 +220,59 @@ fn the_printed_configuration_reads_back_equal() {
     assert!(toml(&first).contains("segment_bytes = 268435456 # 256 MiB, default\n"));
     assert_eq!(json(&first)["server"]["origin"]["source"], "environment GESTA_ORIGIN");
 }
+
+const HANDLER: &str = "[[handlers]]\nintent_type = 't'\nhandler_name = 'h'\nkind = 'external'\n";
+
+#[test]
+fn a_handler_is_read_and_printed_as_it_was_written() {
+    let text = format!("{HANDLER}timeout_seconds = 5\nmetadata = {{ a = 'b', n = 1.5, list = [true] }}\n");
+    let (_directory, inputs) = inputs(&text);
+    let loaded = load(&inputs).unwrap();
+    let payload = String::from_utf8(loaded.config.handlers[0].payload()).unwrap();
+    let expected = "{\"handler_name\":\"h\",\"intent_type\":\"t\",\"kind\":\"external\",\"metadata\":{\"a\":\"b\",\"list\":[true],\"n\":1.5},\"timeout_seconds\":5}";
+    assert_eq!(payload, expected);
+    let (_directory, again) = self::inputs(&toml(&loaded));
+    assert_eq!(load(&again).unwrap().config, loaded.config);
+    assert_eq!(json(&loaded)["handlers"][0]["timeout_seconds"], 5);
+}
+
+#[test]
+fn a_handler_that_could_not_be_registered_is_refused_with_its_line() {
+    #[track_caller]
+    fn check(text: &str, place: &str, named: &str) {
+        let (_directory, inputs) = inputs(text);
+        let error = load(&inputs).expect_err("this configuration is wrong").to_string();
+        assert!(error.contains(place) && error.contains(named), "{error}");
+    }
+    check(
+        &HANDLER.replace("external", "stream"),
+        "gesta.toml:4:8: `handlers.kind` is \"stream\"",
+        "builtin or external",
+    );
+    check(&HANDLER.replace("'t'", "''"), "gesta.toml:2:15: `handlers.intent_type`", "letter or digit");
+    check(
+        &HANDLER.replace("kind = 'external'\n", ""),
+        "gesta.toml:1:1: `handlers.kind` is not given",
+        "missing",
+    );
+    check(&format!("{HANDLER}timeout = 5\n"), "gesta.toml:5:11: `handlers.timeout` is 5", "unknown");
+    check(
+        &format!("{HANDLER}timeout_seconds = 0\n"),
+        "gesta.toml:5:19: `handlers.timeout_seconds` is 0",
+        "from 1",
+    );
+    check(
+        &format!("{HANDLER}metadata = {{ password = 'x' }}\n"),
+        "gesta.toml:5:12: `handlers.metadata`",
+        "password",
+    );
+    check(
+        &format!("{HANDLER}{HANDLER}"),
+        "gesta.toml:7:16: `handlers.handler_name` is \"h\"",
+        "a name of its own",
+    );
+    check("handlers = 1\n", "gesta.toml:1:1: `handlers` is 1", "[[handlers]]");
+    check("[handler]\n", "gesta.toml:1:2: unknown setting `handler`", "handler");
+    let builtin = "[executor]\ninvoke_seconds_max = 60\n[[handlers]]\nintent_type = 't'\nhandler_name = 'echo'\nkind = 'builtin'\ntimeout_seconds = 61\n";
+    check(builtin, "gesta.toml:7:19: `handlers.timeout_seconds` is 61", "invoke_seconds_max");
+}

@@ -11,7 +11,8 @@ use gesta_replay::lifecycle::Transition;
 use gesta_replay::projections::executions::Open;
 use tracing::{error, warn};
 
-use super::dispatch::{Job, Work};
+use super::cancel::Cancel;
+use super::dispatch::{Invocation, Job, Work};
 use super::handler::{Asked, Handler, HandlerError, Output};
 use super::{Executor, Step, StepError};
 use crate::append::AppendError;
@@ -19,13 +20,20 @@ use crate::blobs::PutError;
 use crate::limits::EXECUTION_DELIVERIES_MAX;
 
 /// Why the course of an execution goes no further here.
-enum Left {
+pub(super) enum Left {
     /// Someone else has appended a record of it: the projections will say how to go on.
     Moved { newest: Index },
     /// It stays open: the next start takes it up.
     Open,
     /// No record can hold what was to be said.
     Refused,
+}
+
+/// How an invocation ended.
+enum Invoked {
+    Ended(Result<Output, HandlerError>),
+    /// It was given up, because somebody asked for that.
+    Cancelled(Index),
 }
 
 /// What the executor says at the end of an execution.
@@ -40,10 +48,10 @@ struct End {
 
 impl Executor {
     /// Runs an execution to its end, unless it is left open or taken over.
-    pub(super) async fn run(&self, mut job: Job) {
+    pub(super) async fn run(&self, mut job: Job, cancel: &Cancel) {
         loop {
             let execution_id = job.open.execution_id;
-            match self.once(job).await {
+            match self.once(job, cancel).await {
                 Ok(()) | Err(Left::Open | Left::Refused) => return,
                 Err(Left::Moved { newest }) => {
                     if self.applied_below(newest.next()).await.is_none() || *self.stop.borrow() {
@@ -61,11 +69,12 @@ impl Executor {
         }
     }
 
-    async fn once(&self, job: Job) -> Result<(), Left> {
+    pub(super) async fn once(&self, job: Job, cancel: &Cancel) -> Result<(), Left> {
         let mut open = job.open;
         let asked = self.asked(&open).await?;
         let error = match job.work {
-            Work::Fail { reason } => HandlerError::new("NO_HANDLER", reason),
+            Work::Cancel { request } => return self.cancelled(&mut open, &asked.actor, request).await,
+            Work::Fail(error) => error,
             Work::Invoke(_) if open.standing.deliveries >= EXECUTION_DELIVERIES_MAX => {
                 let message = format!(
                     "a handler was given it {} times, and the process ended each time before it did",
@@ -73,7 +82,7 @@ impl Executor {
                 );
                 HandlerError::new("RETRIES_EXHAUSTED", message)
             }
-            Work::Invoke(handler) => return self.deliver(&mut open, &asked, &handler).await,
+            Work::Invoke(invocation) => return self.deliver(&mut open, &asked, &invocation, cancel).await,
         };
         self.end(&mut open, &asked.actor, End::failed(error)).await
     }
@@ -91,16 +100,29 @@ impl Executor {
     }
 
     /// Gives it to the handler once more, and records what comes of that.
-    async fn deliver(&self, open: &mut Open, asked: &Asked, handler: &Arc<dyn Handler>) -> Result<(), Left> {
+    async fn deliver(
+        &self,
+        open: &mut Open,
+        asked: &Asked,
+        invocation: &Invocation,
+        cancel: &Cancel,
+    ) -> Result<(), Left> {
         let delivery = open.standing.deliveries + 1;
         let payload = format!("{{\"delivery\":{delivery}}}");
+        if let Some(request) = cancel.request() {
+            return self.cancelled(open, &asked.actor, request).await;
+        }
         self.persist(open, &asked.actor, Transition::Running { delivery }, payload.as_bytes()).await?;
         let started = Instant::now();
-        let mut outcome = self.invoke(handler, asked, open).await;
+        let invoked = self.invoke(invocation, asked, open, cancel).await;
         let took = started.elapsed();
         self.metrics.invoked(took);
+        let mut outcome = match invoked {
+            Invoked::Ended(outcome) => outcome,
+            Invoked::Cancelled(request) => return self.cancelled(open, &asked.actor, request).await,
+        };
         if outcome.as_ref().is_ok_and(|output| !output.is_sound()) {
-            outcome = Err(invalid_output(handler));
+            outcome = Err(invalid_output(&invocation.handler));
         }
         let mut end = match outcome {
             Ok(output) => {
@@ -115,27 +137,32 @@ impl Executor {
         self.end(open, &asked.actor, end).await
     }
 
-    /// The handler's answer; a panic and a missed deadline are failures.
-    async fn invoke(
-        &self,
-        handler: &Arc<dyn Handler>,
-        asked: &Asked,
-        open: &Open,
-    ) -> Result<Output, HandlerError> {
-        let context = asked.context(open, &self.works);
+    /// The handler's answer; a panic and a missed deadline are failures. Where somebody asks to cancel first, the
+    /// handler's future is dropped where it waits; what it has started elsewhere is told by its token.
+    async fn invoke(&self, invocation: &Invocation, asked: &Asked, open: &Open, cancel: &Cancel) -> Invoked {
+        let Invocation { handler, timeout } = invocation;
+        let context = asked.context(open, &self.works, cancel.clone());
         let invoked = AssertUnwindSafe(async { handler.invoke(context).await }).catch_unwind();
-        match tokio::time::timeout(self.bounds.invoke_max, invoked).await {
+        let invoked = tokio::select! {
+            biased;
+            invoked = tokio::time::timeout(*timeout, invoked) => invoked,
+            () = cancel.requested() => match cancel.request() {
+                Some(request) => return Invoked::Cancelled(request),
+                None => unreachable!("a request is never taken back"),
+            },
+        };
+        Invoked::Ended(match invoked {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {
                 let (name, panic) = (handler.name(), panic_text(&*panic));
                 error!(handler = name, execution = %open.execution_id, panic, "a handler has panicked");
                 Err(HandlerError::new("HANDLER_PANICKED", format!("the handler {name} has panicked")))
             }
-            Err(_elapsed) => {
-                let message = format!("the handler did not end within {:?}", self.bounds.invoke_max);
-                Err(HandlerError::new("HANDLER_TIMEOUT", message))
-            }
-        }
+            Err(_elapsed) => Err(HandlerError::new(
+                "DEADLINE_EXCEEDED",
+                format!("the handler did not end within {timeout:?}"),
+            )),
+        })
     }
 
     /// Records the end. An output that no record can hold makes it a failure.
@@ -153,7 +180,7 @@ impl Executor {
     }
 
     /// As [`Executor::persist`], also where someone else has reported an event of the same delivery meanwhile.
-    async fn persist_here(
+    pub(super) async fn persist_here(
         &self,
         open: &mut Open,
         actor: &str,

@@ -1,12 +1,17 @@
 //! Finding what is to be run: woken by the projector, at most so many at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gesta_log_format::Index;
-use gesta_replay::event::ExecutionId;
+use gesta_replay::event::{ExecutionId, HandlerKind};
+use gesta_replay::lifecycle::Status;
 use gesta_replay::projections::executions::Open;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::cancel::{Cancel, Teller};
+use super::handler::{Handler, HandlerError};
 use super::{Duty, Executor};
 use crate::limits::EXECUTIONS_LOOKED_AT_MAX;
 use crate::projector::State;
@@ -19,24 +24,52 @@ pub(super) struct Job {
 
 /// What the executor does itself.
 pub(super) enum Work {
-    Invoke(Arc<dyn super::handler::Handler>),
-    Fail { reason: String },
+    Invoke(Invocation),
+    Fail(HandlerError),
+    /// As the INTENT `cancel_requested` at this index asks.
+    Cancel {
+        request: Index,
+    },
+}
+
+/// A builtin handler, and how long it may take.
+pub(super) struct Invocation {
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) timeout: Duration,
 }
 
 /// What one look at the projections has found.
 struct Found {
-    jobs: Vec<Job>,
+    jobs: Vec<(Job, Running)>,
     /// The DECISION at which the next look begins.
     next: Index,
     /// There may be more behind that.
     more: bool,
 }
 
+/// What this process is running, each with who tells it to end.
+pub(super) type Busy = HashMap<ExecutionId, Teller>;
+
 /// Held while an execution is run; dropping it says that it is not any more, also after a panic.
-struct Running {
+pub(super) struct Running {
     executor: Arc<Executor>,
     execution_id: ExecutionId,
-    _permit: OwnedSemaphorePermit,
+    pub(super) cancel: Cancel,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Running {
+    /// Notes in `busy` that it runs. A handler needs a permit.
+    pub(super) fn begin(
+        executor: &Arc<Executor>,
+        busy: &mut Busy,
+        execution_id: ExecutionId,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let (teller, cancel) = Cancel::new();
+        busy.insert(execution_id, teller);
+        Self { executor: Arc::clone(executor), execution_id, cancel, _permit: permit }
+    }
 }
 
 impl Drop for Running {
@@ -48,6 +81,7 @@ impl Drop for Running {
 impl Executor {
     pub(super) async fn dispatch(self: Arc<Self>) {
         let (mut applied, mut stopped) = (self.projector.watch(), self.stop.subscribe());
+        let mut again = self.again.subscribe();
         let mut next = Index::ZERO;
         // What had ended before the start must be seen as ended.
         tokio::select! {
@@ -65,7 +99,7 @@ impl Executor {
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                () = self.again.notified() => next = Index::ZERO,
+                asked = again.changed() => if asked.is_err() { return } else { next = Index::ZERO },
                 moved = applied.changed() => if moved.is_err() { return },
             }
         }
@@ -76,20 +110,10 @@ impl Executor {
     async fn start_from(self: &Arc<Self>, mut next: Index) -> Index {
         loop {
             let Ok(first) = Arc::clone(&self.permits).acquire_owned().await else { return next };
-            // Nobody else takes any, but for the end of the process.
-            let found = self.look(next, 1 + self.permits.available_permits());
+            let found = self.look(next, first);
             next = found.next;
-            let mut first = Some(first);
-            for job in found.jobs {
-                let permit = match first.take() {
-                    Some(first) => Ok(first),
-                    None => Arc::clone(&self.permits).try_acquire_owned(),
-                };
-                let Ok(permit) = permit else { return next };
-                let execution_id = job.open.execution_id;
-                self.busy().insert(execution_id);
-                let running = Running { executor: Arc::clone(self), execution_id, _permit: permit };
-                tokio::spawn(async move { running.executor.run(job).await });
+            for (job, running) in found.jobs {
+                tokio::spawn(async move { running.executor.run(job, &running.cancel).await });
             }
             if !found.more {
                 return next;
@@ -97,19 +121,24 @@ impl Executor {
         }
     }
 
-    /// At most `jobs_max` executions to run.
-    fn look(&self, next: Index, jobs_max: usize) -> Found {
-        let busy = self.busy();
+    /// As many executions to run as there are permits, `first` among them.
+    fn look(self: &Arc<Self>, next: Index, first: OwnedSemaphorePermit) -> Found {
+        let mut permit = Some(first);
+        let mut busy = self.busy();
         self.projector.look(|state| {
             let mut found = Found { jobs: Vec::new(), next, more: false };
             for (looked_at, open) in state.executions.allowed_since(next).enumerate() {
-                if looked_at == EXECUTIONS_LOOKED_AT_MAX || found.jobs.len() == jobs_max {
+                permit = permit.take().or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok());
+                if looked_at == EXECUTIONS_LOOKED_AT_MAX || permit.is_none() {
                     found.more = true;
                     break;
                 }
                 found.next = open.decision_index.next();
-                if !busy.contains(&open.execution_id) {
-                    found.jobs.extend(self.job(state, open));
+                if !busy.contains_key(&open.execution_id)
+                    && let Some(job) = self.job(state, open)
+                {
+                    let running = Running::begin(self, &mut busy, open.execution_id, permit.take());
+                    found.jobs.push((job, running));
                 }
             }
             found
@@ -118,10 +147,19 @@ impl Executor {
 
     /// What is to be done for an execution now; none where others do it.
     pub(super) fn job(&self, state: &State, open: &Open) -> Option<Job> {
-        let work = match self.registry.duty(&state.handlers, &open.intent_type) {
-            Duty::Invoke(handler) => Work::Invoke(handler),
-            Duty::Fail { reason } => Work::Fail { reason },
-            Duty::Wait(_) => return None,
+        let duty = self.registry.duty(&state.handlers, &open.intent_type);
+        let work = match (duty, open.cancel_requested) {
+            (Duty::Wait(HandlerKind::External), Some(request)) if open.standing.status == Status::Created => {
+                Work::Cancel { request }
+            }
+            (Duty::Wait(_), _) => return None,
+            (Duty::Invoke(_) | Duty::Fail { .. }, Some(request)) => Work::Cancel { request },
+            (Duty::Invoke(handler), None) => {
+                let timeout = self.registry.timeout(&state.handlers, &open.intent_type);
+                let timeout = timeout.unwrap_or(self.bounds.invoke_default).min(self.bounds.invoke_max);
+                Work::Invoke(Invocation { handler, timeout })
+            }
+            (Duty::Fail { reason }, None) => Work::Fail(HandlerError::new("NO_HANDLER", reason)),
         };
         Some(Job { open: open.clone(), work })
     }

@@ -1,7 +1,7 @@
 //! The seam between the executor and what runs in process: a handler gets a context and gives an output or a failure.
 //!
 //! A handler never writes an execution's records. Its panic or its missed deadline fails its execution and nothing
-//! else.
+//! else, as long as it waits now and then: one that computes without end keeps a thread, and its deadline is seen late.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use gesta_log_format::{Index, Timestamp};
 use gesta_replay::event::{Content, ExecutionId};
 use gesta_replay::projections::executions::Open;
 
+use super::cancel::Cancel;
 use super::works::Works;
 
 /// Something that runs executions in this process.
@@ -44,6 +45,9 @@ pub struct ExecutionContext {
     pub payload: Vec<u8>,
     /// What the server offers to handlers.
     pub works: Arc<Works>,
+    /// Whether somebody asks to cancel it. The future of [`Handler::invoke`] is dropped then; this is for what it has
+    /// started elsewhere, such as on a thread that blocks.
+    pub cancel: Cancel,
 }
 
 /// What came of an execution.
@@ -118,7 +122,7 @@ impl Asked {
     }
 
     /// The context of the delivery that `open` stands at.
-    pub(super) fn context(&self, open: &Open, works: &Arc<Works>) -> ExecutionContext {
+    pub(super) fn context(&self, open: &Open, works: &Arc<Works>, cancel: Cancel) -> ExecutionContext {
         ExecutionContext {
             execution_id: open.execution_id,
             delivery: open.standing.deliveries,
@@ -132,6 +136,7 @@ impl Asked {
             decision_index: open.decision_index,
             payload: self.payload.clone(),
             works: Arc::clone(works),
+            cancel,
         }
     }
 }

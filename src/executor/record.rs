@@ -4,12 +4,15 @@
 //! DECISION. What the life of an execution does not allow is refused here, whoever asks: a log that held it could not
 //! be folded.
 
+use std::sync::Arc;
+
 use gesta_log_format::envelope::{Draft, Expectation};
 use gesta_log_format::{Index, Kind};
 use gesta_replay::event::Execution;
 use gesta_replay::lifecycle::{self, IllegalTransition, Transition};
 use gesta_replay::projections::executions::Open;
 
+use super::deadlines::Deadlines;
 use super::metrics::Metrics;
 use crate::append::{AppendError, Appender};
 use crate::sequencer::Place;
@@ -19,6 +22,7 @@ use crate::sequencer::Place;
 pub struct Author {
     appender: Appender,
     metrics: Metrics,
+    deadlines: Arc<Deadlines>,
 }
 
 /// What is to be said of an execution.
@@ -48,8 +52,8 @@ pub fn subject(open: &Open) -> String {
 }
 
 impl Author {
-    pub fn new(appender: Appender, metrics: Metrics) -> Self {
-        Self { appender, metrics }
+    pub(super) fn new(appender: Appender, metrics: Metrics, deadlines: Arc<Deadlines>) -> Self {
+        Self { appender, metrics, deadlines }
     }
 
     /// Appends a record behind `open.last_index`, waits until it is durable, and moves `open` on to it.
@@ -76,6 +80,7 @@ impl Author {
         let index = self.appender.append(&draft, place).await?;
         (open.standing, open.last_index) = (standing, Some(index));
         self.metrics.happened(step.transition);
+        self.deadlines.happened(open);
         Ok(index)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use gesta_log_format::json::canonical::Members;
 use gesta_replay::event::HandlerKind;
 use gesta_replay::projections::handlers::Handlers;
 
@@ -44,6 +46,14 @@ impl Registry {
     /// The names of the builtin handlers, in ascending order.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.builtin.keys().copied()
+    }
+
+    /// The `timeout_seconds` of the handler that is registered for this type, if it has any.
+    pub fn timeout(&self, registered: &Handlers, intent_type: &str) -> Option<Duration> {
+        let handler = registered.first(intent_type)?;
+        let mut members = Members::new(handler.registration.as_bytes()).map_while(Result::ok);
+        let (_, seconds) = members.find(|(key, _)| *key == b"timeout_seconds")?;
+        std::str::from_utf8(seconds).ok()?.parse().ok().map(Duration::from_secs)
     }
 
     /// What is to be done for an execution of this type, as long as these handlers are registered.

@@ -3,8 +3,6 @@
 //! A registration is a CONTROL record, and the registry is folded from those. The executor looks at everything that is
 //! open again once it has changed, so that a restart would find nothing else to do.
 
-mod request;
-
 use std::time::Duration;
 
 use axum::Json;
@@ -20,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::Executor;
+use super::registration::{self, subject};
 use super::registry::DEFAULTS;
 use crate::auth::{Caller, Role};
 use crate::control::{self, Control, STREAM};
@@ -43,6 +42,11 @@ pub(super) struct NewHandler {
     /// `builtin` runs in the server, `external` elsewhere and is reported on with `POST /execution/event`.
     #[schema(pattern = "^(builtin|external)$")]
     kind: String,
+    /// Time that it has for an execution, after which that fails, `DEADLINE_EXCEEDED`. Of a `builtin` handler for each
+    /// invocation, `executor.invoke_seconds_default` where it is left out and at most `executor.invoke_seconds_max`; of an
+    /// `external` one from the DECISION to `running`, and from there to the end, without limit where it is left out.
+    #[schema(minimum = 1, maximum = 31_536_000)]
+    timeout_seconds: Option<u64>,
     /// Whatever the operator wants to keep with it.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
@@ -56,6 +60,8 @@ pub(super) struct HandlerShown {
     kind: String,
     /// The CONTROL record of its newest registration; null for what ships with the server.
     index: Option<u64>,
+    /// As it was registered; null where it was not.
+    timeout_seconds: Option<u64>,
     /// As it was registered.
     #[schema(value_type = Object)]
     metadata: Box<RawValue>,
@@ -116,14 +122,17 @@ impl HandlerShown {
         #[derive(Deserialize)]
         struct Registration {
             metadata: Option<Box<RawValue>>,
+            timeout_seconds: Option<u64>,
         }
         let registration = serde_json::from_str::<Registration>(&handler.registration);
-        let metadata = registration.ok().and_then(|registration| registration.metadata);
+        let (metadata, timeout_seconds) = registration
+            .map_or((None, None), |registration| (registration.metadata, registration.timeout_seconds));
         Self {
             intent_type: intent_type.to_owned(),
             handler_name: handler.handler_name.clone(),
             kind: handler.kind.text().to_owned(),
             index: Some(handler.index.0),
+            timeout_seconds,
             metadata: metadata.unwrap_or_else(no_metadata),
             used,
         }
@@ -135,6 +144,7 @@ impl HandlerShown {
             handler_name: handler_name.to_owned(),
             kind: "builtin".to_owned(),
             index: None,
+            timeout_seconds: None,
             metadata: no_metadata(),
             used: true,
         }
@@ -177,7 +187,7 @@ pub(super) async fn register_handler(
     demand_json(&parts.headers)?;
     app.demand_running()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
-    let new = request::parse(&body, app.executor.registry())?;
+    let new = registration::parse(&body, app.executor.registry(), app.config.executor.invoke_seconds_max)?;
     let payload = new.payload();
     let (known, count) = app.projector.look(|state| {
         let known = state.handlers.of(&new.intent_type).iter();
@@ -191,12 +201,8 @@ pub(super) async fn register_handler(
         return Err(Problem::new(ReasonCode::InvalidInput)
             .detail(format!("{count} handlers are registered, and more are not taken: remove some.")));
     }
-    let control = Control {
-        type_name: "handler_registered",
-        subject: subject(&new.intent_type, &new.handler_name),
-        actor: &caller.name,
-        payload,
-    };
+    let control =
+        Control { type_name: "handler_registered", subject: new.subject(), actor: &caller.name, payload };
     let index = control::append(&app.ingress, &control).await?;
     settled(&app, index).await;
     let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
@@ -238,7 +244,7 @@ pub(super) async fn remove_handler(
         type_name: "handler_removed",
         subject: subject(&intent_type, &handler_name),
         actor: &caller.name,
-        payload: request::removal(&intent_type, &handler_name),
+        payload: registration::removal(&intent_type, &handler_name),
     };
     // By what the projection has seen: a log in which a handler is removed twice cannot be folded.
     let standing = control::look(&app.ingress, &control.subject).await?;
@@ -248,10 +254,6 @@ pub(super) async fn remove_handler(
     let index = control::append_behind(&app.ingress, &control, standing).await?;
     settled(&app, index).await;
     Ok(Json(HandlerChanged { ok: true, index: index.0 }))
-}
-
-fn subject(intent_type: &str, handler_name: &str) -> String {
-    format!("handler/{intent_type}/{handler_name}")
 }
 
 /// Lets the caller read what they wrote, if the projector is not far behind, and the executor go by it.

@@ -1,5 +1,8 @@
 //! Executions over a real log in a temporary directory: the sequencer, the projector and the executor, without HTTP.
 
+mod cancelling;
+mod deadlines;
+mod full;
 mod handlers;
 mod world;
 
@@ -16,7 +19,8 @@ use world::{World, member};
 
 /// No bound is met but those that a test sets.
 fn bounds() -> Bounds {
-    Bounds { running_max: 4, invoke_max: Duration::from_secs(3600), retry: Duration::from_millis(1) }
+    let long = Duration::from_secs(3600);
+    Bounds { running_max: 4, invoke_default: long, invoke_max: long, retry: Duration::from_millis(1) }
 }
 
 fn run(test: impl AsyncFnOnce(&World)) {
@@ -96,7 +100,7 @@ fn a_handler_that_fails_panics_is_late_or_answers_nonsense_fails_its_execution_a
         let cases = [
             ("fail", Err("ODD")),
             ("panic", Err("HANDLER_PANICKED")),
-            ("hang", Err("HANDLER_TIMEOUT")),
+            ("hang", Err("DEADLINE_EXCEEDED")),
             ("nonsense", Err("HANDLER_OUTPUT_INVALID")),
             ("event-that-is-no-object", Err("HANDLER_OUTPUT_INVALID")),
             ("well", Ok(())),

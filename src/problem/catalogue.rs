@@ -16,13 +16,26 @@ pub enum Source {
     Adapter,
 }
 
+/// Where a code is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AppearsIn {
+    /// `reason_code` of an answer over HTTP.
+    Response,
+    /// `error.code` of an EXECUTION `failed`, or a reason of a DECISION.
+    Record,
+}
+
 /// One row of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Entry {
     /// Stable, UPPER_SNAKE.
     pub reason_code: &'static str,
-    /// The usual HTTP status; the cause says where another is used.
-    pub status: u16,
+    /// The usual HTTP status; the cause says where another is used. Null for what stands in records alone.
+    pub status: Option<u16>,
+    /// Where it is met, at least one.
+    #[schema(value_type = Vec<AppearsIn>)]
+    pub appears_in: &'static [AppearsIn],
     pub title: &'static str,
     pub cause: &'static str,
     pub remedy: &'static str,
@@ -32,7 +45,9 @@ pub struct Entry {
 }
 
 macro_rules! catalogue {
-    ($($code:ident $name:literal $status:literal $source:ident $retriable:literal
+    (@appears_in) => { &[AppearsIn::Response] };
+    (@appears_in record) => { &[AppearsIn::Response, AppearsIn::Record] };
+    ($($code:ident $name:literal $status:literal $source:ident $retriable:literal $($also:ident)?
         $title:literal, $cause:literal, $remedy:literal;)+) => {
         /// Why a request was refused or failed.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +64,8 @@ macro_rules! catalogue {
                 match self {
                     $(Self::$code => &Entry {
                         reason_code: $name,
-                        status: $status,
+                        status: Some($status),
+                        appears_in: catalogue!(@appears_in $($also)?),
                         title: $title,
                         cause: $cause,
                         remedy: $remedy,
@@ -70,7 +86,8 @@ impl ReasonCode {
 
     /// The usual status.
     pub fn status(self) -> StatusCode {
-        StatusCode::from_u16(self.entry().status).expect("the catalogue holds valid statuses")
+        let status = self.entry().status.and_then(|status| StatusCode::from_u16(status).ok());
+        status.expect("a code of answers has a valid status")
     }
 }
 
@@ -157,19 +174,19 @@ catalogue! {
         "Invalid parent turn",
         "`parent_turn_id` is unknown in the thread, equals the turn, or closes a cycle.",
         "Name an earlier turn of the same thread, or null.";
-    RefNotFound "REF_NOT_FOUND" 400 Ingress false
+    RefNotFound "REF_NOT_FOUND" 400 Ingress false record
         "Reference not found",
         "A declared reference resolves to nothing in this stream.",
         "Refer to a correlation id or turn that has been acknowledged.";
-    CrossThreadRef "CROSS_THREAD_REF" 400 Ingress false
+    CrossThreadRef "CROSS_THREAD_REF" 400 Ingress false record
         "Reference into another thread",
         "A declared reference resolves only in another thread of the stream.",
         "Refer within the thread.";
-    MaxRefsExceeded "MAX_REFS_EXCEEDED" 400 Ingress false
+    MaxRefsExceeded "MAX_REFS_EXCEEDED" 400 Ingress false record
         "Too many references",
         "There are more declared references than `context.max_refs`.",
         "Declare fewer.";
-    EmptyRefsDenied "EMPTY_REFS_DENIED" 400 Ingress false
+    EmptyRefsDenied "EMPTY_REFS_DENIED" 400 Ingress false record
         "No references",
         "The context configuration demands declared references, and there are none.",
         "Declare at least one.";
@@ -181,6 +198,11 @@ catalogue! {
         "Intent not found",
         "The stream has no intent with this correlation id.",
         "Check the stream and the correlation id; report what belongs to an acknowledged intent.";
+    ExecutionNotFound "EXECUTION_NOT_FOUND" 404 Ingress false
+        "Execution not found",
+        "No execution of this id is open in a stream of yours, and none has ended in the stream that the request names. \
+         A denied intent has none.",
+        "Take `execution_id` of the INTENT's payload, and give its stream as `tenant_id` if it may have ended.";
     NotAllowed "NOT_ALLOWED" 409 Policy false
         "Not allowed",
         "The intent has no DECISION yet, or was denied: it has no execution. Nothing was appended.",

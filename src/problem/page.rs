@@ -7,16 +7,17 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{Html, IntoResponse, Response};
 
-use super::catalogue::{Entry, ReasonCode};
+use super::catalogue::Entry;
+use super::records::entries;
 
 static JSON: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let entries: Vec<&Entry> = ReasonCode::ALL.iter().map(|code| code.entry()).collect();
+    let entries: Vec<&Entry> = entries().collect();
     serde_json::to_vec(&entries).expect("the catalogue is made of text and numbers")
 });
 
 static HTML: LazyLock<String> = LazyLock::new(html);
 
-/// Every reason code with its status, cause and remedy.
+/// Every reason code with its status, cause and remedy; also those that stand in records alone.
 #[utoipa::path(
     get,
     path = "/errors",
@@ -56,14 +57,14 @@ fn html() -> String {
          code{font-size:.95em}section:target{background:#fff3bf;outline:.5rem solid #fff3bf}\
          h2{margin-bottom:0}p{margin:.2rem 0}small{color:#555}</style><h1>Errors</h1>",
     );
-    for entry in ReasonCode::ALL.iter().map(|code| code.entry()) {
+    for entry in entries() {
+        let status = entry.status.map_or_else(|| "in records".to_owned(), |status| status.to_string());
         let retriable = if entry.retriable { ", may be repeated" } else { "" };
         write!(
             out,
             "<section id=\"{code}\"><h2><a href=\"#{code}\"><code>{code}</code></a></h2>\
              <p><small>{status}, {title}{retriable}</small></p><p>{cause}</p><p>{remedy}</p></section>",
             code = entry.reason_code,
-            status = entry.status,
             title = escape(entry.title),
             cause = escape(entry.cause),
             remedy = escape(entry.remedy),

@@ -1,4 +1,6 @@
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
 
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
@@ -67,13 +69,59 @@ async fn a_delay_is_rounded_up_to_whole_seconds() {
 #[test]
 fn codes_are_upper_snake_and_unique_and_say_what_to_do() {
     let mut names = HashSet::new();
-    for code in ReasonCode::ALL {
-        let entry = code.entry();
+    for entry in entries() {
         assert!(names.insert(entry.reason_code));
         assert!(entry.reason_code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
         assert!(entry.cause.ends_with('.') && entry.remedy.ends_with('.'), "{}", entry.reason_code);
+        assert_eq!(entry.status.is_some(), entry.appears_in.contains(&AppearsIn::Response));
+    }
+    for code in ReasonCode::ALL {
         assert!(code.status().is_client_error() || code.status().is_server_error());
     }
+}
+
+/// The source files below a directory, without their tests.
+fn sources(directory: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if path.file_name().unwrap() != "tests" {
+                sources(&path, found);
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && path.file_name().unwrap() != "tests.rs"
+        {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push(text.split("#[cfg(test)]").next().unwrap().to_owned());
+        }
+    }
+}
+
+/// The codes in quotes that stand right behind a word.
+fn codes_behind<'a>(text: &'a str, word: &str) -> impl Iterator<Item = &'a str> {
+    text.split(word).skip(1).filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+}
+
+#[test]
+fn every_code_that_a_record_may_have_is_in_the_catalogue_and_no_other() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut texts, mut produced) = (Vec::new(), BTreeSet::new());
+    sources(&root.join("src"), &mut texts);
+    sources(&root.join("replay/src"), &mut texts);
+    for text in &texts {
+        for word in ["HandlerError::new(", "Reason::new(", "Reason::with("] {
+            produced.extend(codes_behind(text, word));
+        }
+        // The codes that policies may not use are the decider's own.
+        if let Some((_, list)) = text.split_once("const RESERVED_CODES") {
+            let list = list.split_once("];").unwrap().0;
+            produced.extend(list.split('"').skip(1).step_by(2));
+        }
+    }
+    // Says what an execution's state is that no record shows.
+    produced.insert("POLICY_DENIED");
+    let listed = entries().filter(|entry| entry.appears_in.contains(&AppearsIn::Record));
+    assert_eq!(produced, listed.map(|entry| entry.reason_code).collect());
 }
 
 #[tokio::test]
@@ -90,7 +138,7 @@ async fn the_catalogue_is_json_for_programs_and_a_page_for_browsers() {
             accept.into_iter().map(|value| (ACCEPT, HeaderValue::from_static(value))).collect();
         let (_, headers, body) = parts(errors(headers).await).await;
         assert_eq!(headers[CONTENT_TYPE], expected, "{accept:?}");
-        let rows = ReasonCode::ALL.len();
+        let rows = entries().count();
         match serde_json::from_str::<Vec<Value>>(&body) {
             Ok(entries) => assert_eq!(entries.len(), rows),
             Err(_) => assert_eq!(body.matches("<section id=").count(), rows),

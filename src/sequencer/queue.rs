@@ -168,6 +168,12 @@ impl Queue {
         }
     }
 
+    /// Everything that waits, for a test that stands in for the sequencer.
+    #[cfg(test)]
+    pub(crate) fn drain(&self) -> Vec<Append> {
+        std::mem::take(&mut self.lock().waiting)
+    }
+
     /// Takes no more appends; those that wait are still served.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -54,6 +54,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(problem::errors))
         .routes(routes!(page::page))
         .routes(routes!(execution::post_execution_event))
+        .routes(routes!(execution::cancel_execution))
         .merge(executor::router())
         .merge(blobs::router())
         .merge(proofs::router())

@@ -56,6 +56,8 @@ pub enum ServeError {
     Wanted(#[from] activation::WantedError),
     #[error(transparent)]
     Activation(#[from] activation::StartError),
+    #[error(transparent)]
+    Handlers(#[from] executor::boot::BootError),
     #[error("cannot open the blobs")]
     Blobs(#[from] blobs::OpenError),
     #[error("cannot open the projections' snapshots")]
@@ -116,6 +118,12 @@ pub async fn serve(
     let (fatal, mut failed) = mpsc::channel(4);
     let threads = Threads::start(&app, writer, filler, background, signer, &signals, fatal)?;
     if let Err(error) = activation::begin(&app, wanted).await {
+        threads.end(&app, &signals).await;
+        return Err(error.into());
+    }
+    if app.config.decider.enabled
+        && let Err(error) = executor::boot::begin(&app).await
+    {
         threads.end(&app, &signals).await;
         return Err(error.into());
     }
@@ -195,6 +203,7 @@ fn blob_bounds(config: &Config) -> blobs::Bounds {
 fn executor_bounds(config: &Config) -> executor::Bounds {
     executor::Bounds {
         running_max: config.executor.running_max,
+        invoke_default: Duration::from_secs(config.executor.invoke_seconds_default),
         invoke_max: Duration::from_secs(config.executor.invoke_seconds_max),
         ..executor::Bounds::default()
     }
@@ -338,9 +347,6 @@ impl Threads {
         let background = spawn("background", fatal, move || background.run())?;
         let decider = app.config.decider.enabled.then(|| Decider::start(decider_parts(app)));
         let decider = decider.transpose().map_err(ServeError::Thread)?;
-        if app.config.decider.enabled {
-            app.executor.start();
-        }
         Ok(Self { sequencer, decider, background, signer })
     }
 

@@ -45,17 +45,26 @@ impl Handler for Odd {
 
 /// Ends only when it is let go.
 #[derive(Clone)]
-pub(super) struct Stuck(Arc<Semaphore>);
+pub(super) struct Stuck {
+    gate: Arc<Semaphore>,
+    /// A permit for each of its tokens that was told.
+    told: Arc<Semaphore>,
+}
 
 impl Default for Stuck {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(0)))
+        Self { gate: Arc::new(Semaphore::new(0)), told: Arc::new(Semaphore::new(0)) }
     }
 }
 
 impl Stuck {
     pub(super) fn let_go(&self) {
-        self.0.add_permits(1);
+        self.gate.add_permits(1);
+    }
+
+    /// Waits until one of its tokens is told.
+    pub(super) async fn told(&self) {
+        self.told.acquire().await.expect("it is never closed").forget();
     }
 }
 
@@ -64,8 +73,12 @@ impl Handler for Stuck {
         "stuck"
     }
 
-    fn invoke(&self, _: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
-        let gate = Arc::clone(&self.0);
+    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
+        let (gate, told) = (Arc::clone(&self.gate), Arc::clone(&self.told));
+        tokio::spawn(async move {
+            context.cancel.requested().await;
+            told.add_permits(1);
+        });
         async move {
             gate.acquire().await.expect("it is never closed").forget();
             Ok(Output { value: b"null".to_vec(), events: Vec::new() })

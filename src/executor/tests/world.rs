@@ -42,7 +42,7 @@ const LONG: Duration = Duration::from_secs(60);
 pub(super) struct World {
     store: Arc<Store>,
     blobs: Arc<blobs::Store>,
-    queue: Arc<Queue>,
+    pub(super) queue: Arc<Queue>,
     pub(super) places: Arc<Places>,
     projector: Arc<Projector>,
     hands: Mutex<Vec<JoinHandle<Result<(), Dead>>>>,
@@ -88,10 +88,20 @@ impl World {
     }
 
     pub(super) fn executor(&self, registry: Registry, bounds: Bounds) -> Arc<Executor> {
+        self.executor_with(registry, bounds, Arc::clone(&self.queue))
+    }
+
+    /// An executor whose records go through another queue.
+    pub(super) fn executor_with(
+        &self,
+        registry: Registry,
+        bounds: Bounds,
+        queue: Arc<Queue>,
+    ) -> Arc<Executor> {
         let executor = Executor::new(Parts {
             store: Arc::clone(&self.store),
             blobs: Arc::clone(&self.blobs),
-            queue: Arc::clone(&self.queue),
+            queue,
             projector: Arc::clone(&self.projector),
             registry,
             bounds,
@@ -173,6 +183,15 @@ impl World {
         self.decide(intent, &Bundle::read(&default_files()).unwrap()).await
     }
 
+    /// Asks that the execution of an INTENT ends.
+    pub(super) async fn cancel(&self, intent: Index) -> Index {
+        let record = self.store.record(intent).unwrap().unwrap();
+        let event = Event::parse(record.data()).unwrap();
+        let subject = format!("intent/{}", event.correlation_id().unwrap());
+        let payload = crate::executor::cancel::payload("ann", Some("no longer wanted"));
+        self.record(Kind::Intent, "cancel_requested", &event, subject, Some(intent), &payload).await
+    }
+
     pub(super) async fn deny(&self, intent: Index) -> Index {
         self.decide(intent, &Bundle::none()).await
     }
@@ -227,6 +246,12 @@ impl World {
     pub(super) async fn register(&self, intent_type: &str, name: &str, kind: &str) {
         let payload =
             json!({ "handler_name": name, "intent_type": intent_type, "kind": kind, "metadata": {} });
+        self.control("handler_registered", intent_type, name, &payload, None).await;
+    }
+
+    /// As [`World::register`], with a time of so many seconds.
+    pub(super) async fn register_for(&self, intent_type: &str, name: &str, kind: &str, seconds: u64) {
+        let payload = json!({ "handler_name": name, "intent_type": intent_type, "kind": kind, "timeout_seconds": seconds });
         self.control("handler_registered", intent_type, name, &payload, None).await;
     }
 

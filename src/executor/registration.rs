@@ -1,4 +1,4 @@
-//! Reads the body of a registration, and writes the payloads of its records.
+//! A handler as an operator registers it, over HTTP or in the configuration; and the payloads of its records.
 
 use std::borrow::Cow;
 
@@ -11,20 +11,25 @@ use crate::limits;
 use crate::problem::{Problem, ReasonCode};
 
 /// A registration whose shape is right.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Registration<'a> {
-    pub(super) intent_type: Cow<'a, str>,
-    pub(super) handler_name: Cow<'a, str>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration<'a> {
+    pub intent_type: Cow<'a, str>,
+    pub handler_name: Cow<'a, str>,
     kind: HandlerKind,
+    timeout_seconds: Option<u64>,
     /// One canonical object.
     metadata: Vec<u8>,
 }
 
-/// Reads a registration.
+/// Reads a registration. A builtin handler may have `builtin_seconds_max` for an invocation.
 ///
 /// # Errors
 /// `INVALID_JSON`, `INVALID_INPUT`, `SECRETS_PRESENT`.
-pub(super) fn parse<'a>(body: &'a [u8], registry: &Registry) -> Result<Registration<'a>, Problem> {
+pub fn parse<'a>(
+    body: &'a [u8],
+    registry: &Registry,
+    builtin_seconds_max: u64,
+) -> Result<Registration<'a>, Problem> {
     let mut secrets = Secrets::default();
     let found = read(body, &mut secrets).map_err(|error| refused(body, &secrets, &error))?;
     let wrong = |pointer: &str, detail: String| {
@@ -32,6 +37,14 @@ pub(super) fn parse<'a>(body: &'a [u8], registry: &Registry) -> Result<Registrat
     };
     match found.kind {
         HandlerKind::External => Ok(found),
+        HandlerKind::Builtin
+            if found.timeout_seconds.is_some_and(|seconds| seconds > builtin_seconds_max) =>
+        {
+            let detail = format!(
+                "give a number of seconds from 1 to {builtin_seconds_max}, as executor.invoke_seconds_max says"
+            );
+            wrong("/timeout_seconds", detail)
+        }
         HandlerKind::Builtin if registry.names().any(|name| name == found.handler_name) => Ok(found),
         HandlerKind::Builtin => {
             let names = registry.names().collect::<Vec<_>>().join(", ");
@@ -50,6 +63,7 @@ pub(super) fn parse<'a>(body: &'a [u8], registry: &Registry) -> Result<Registrat
 fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, json::Error> {
     let mut reader = Reader::new(body)?.with_depth_max(limits::JSON_DEPTH_MAX);
     let (mut intent_type, mut handler_name, mut kind) = (None, None, None);
+    let mut timeout_seconds = None;
     let mut metadata = b"{}".to_vec();
     reader.begin_object()?;
     let whole = reader.mark();
@@ -62,6 +76,7 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
                 let found = HandlerKind::parse(&name);
                 kind = Some(found.ok_or_else(|| reader.fail(rejected("give builtin or external")))?);
             }
+            "timeout_seconds" => timeout_seconds = Some(read_timeout(&mut reader)?),
             "metadata" => {
                 if reader.peek()? != json::Kind::Object {
                     reader.begin_object()?;
@@ -77,22 +92,51 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
     let handler_name = handler_name.ok_or_else(|| missing("handler_name"))?;
     let kind = kind.ok_or_else(|| missing("kind"))?;
     reader.finish()?;
-    Ok(Registration { intent_type, handler_name, kind, metadata })
+    Ok(Registration { intent_type, handler_name, kind, timeout_seconds, metadata })
+}
+
+fn read_timeout(reader: &mut Reader<'_>) -> Result<u64, json::Error> {
+    let seconds = u64::try_from(reader.integer()?).ok();
+    seconds.filter(|seconds| (1..=limits::HANDLER_TIMEOUT_SECONDS_MAX).contains(seconds)).ok_or_else(|| {
+        let range = format!("give a number of seconds from 1 to {}", limits::HANDLER_TIMEOUT_SECONDS_MAX);
+        reader.fail(rejected(range))
+    })
 }
 
 impl Registration<'_> {
     /// Of the CONTROL `handler_registered`: canonical.
-    pub(super) fn payload(&self) -> Vec<u8> {
+    pub fn payload(&self) -> Vec<u8> {
         let mut out = names(&self.intent_type, &self.handler_name);
         out.extend_from_slice(format!(",\"kind\":\"{}\",\"metadata\":", self.kind.text()).as_bytes());
         out.extend_from_slice(&self.metadata);
+        if let Some(seconds) = self.timeout_seconds {
+            out.extend_from_slice(format!(",\"timeout_seconds\":{seconds}").as_bytes());
+        }
         out.push(b'}');
         out
     }
+
+    /// What its records are about.
+    pub fn subject(&self) -> String {
+        subject(&self.intent_type, &self.handler_name)
+    }
+
+    /// Its own copy of the text that it was read from.
+    pub fn into_owned(self) -> Registration<'static> {
+        let Self { intent_type, handler_name, kind, timeout_seconds, metadata } = self;
+        let (intent_type, handler_name) =
+            (Cow::Owned(intent_type.into_owned()), Cow::Owned(handler_name.into_owned()));
+        Registration { intent_type, handler_name, kind, timeout_seconds, metadata }
+    }
+}
+
+/// What the records of a handler are about.
+pub fn subject(intent_type: &str, handler_name: &str) -> String {
+    format!("handler/{intent_type}/{handler_name}")
 }
 
 /// The payload of the CONTROL `handler_removed`: canonical.
-pub(super) fn removal(intent_type: &str, handler_name: &str) -> Vec<u8> {
+pub fn removal(intent_type: &str, handler_name: &str) -> Vec<u8> {
     let mut out = names(intent_type, handler_name);
     out.push(b'}');
     out

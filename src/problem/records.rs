@@ -1,0 +1,123 @@
+//! The codes that stand in records alone: why an execution has failed, and why a DECISION is a DENY.
+//!
+//! An external handler and a policy choose codes of their own besides; those are theirs to explain.
+
+use super::catalogue::{AppearsIn, Entry, ReasonCode, Source};
+
+/// The codes that no answer over HTTP has, first those of DECISIONs, then those of EXECUTIONs.
+const RECORD_CODES: &[Entry] = &[
+    record(
+        "POLICY_DENIED",
+        Source::Policy,
+        "Denied by the policy",
+        "The DECISION of the intent is DENY: its execution is `failed` with this code, and no EXECUTION record \
+         says so.",
+        "The DECISION's `reasons` say why; `gesta-replay explain INDEX` shows them with the policy's lines.",
+    ),
+    record(
+        "NO_PERMIT",
+        Source::Policy,
+        "No policy permits it",
+        "A DECISION's reason: no policy of the active bundle permits the intent, and none forbids it.",
+        "Add a policy that permits it, check and test the bundle, and activate it for the intents to come.",
+    ),
+    record(
+        "EVALUATION_ERROR",
+        Source::Policy,
+        "A policy could not be evaluated",
+        "A DECISION's reason: a policy, the bundle or the intent's payload could not be evaluated, which denies; \
+         `params` says which.",
+        "`gesta policy check DIR` and `gesta policy test DIR` find what a policy cannot cope with; correct it \
+         and activate the bundle.",
+    ),
+    record(
+        "CONTENT_ERASED",
+        Source::Policy,
+        "What it is decided by was erased",
+        "A DECISION's reason: the content of the intent or of a reference was erased before it was decided.",
+        "Submit it again without what was erased.",
+    ),
+    record(
+        "NO_HANDLER",
+        Source::Worker,
+        "Nobody handles its type",
+        "No handler is registered for the intent's type when it is to be run, or a builtin one that this server \
+         does not have.",
+        "Register one with `POST /api/intent/handlers` or under [[handlers]], then submit the intent anew.",
+    ),
+    record(
+        "RETRIES_EXHAUSTED",
+        Source::Worker,
+        "It was tried as often as may be",
+        "A handler was given it as often as `EXECUTION_DELIVERIES_MAX` allows, and the process ended each time \
+         before it did.",
+        "The server's log says how it ended; mend the handler if it ends the process, then submit the intent anew.",
+    ),
+    record(
+        "DEADLINE_EXCEEDED",
+        Source::Worker,
+        "Not in time",
+        "A builtin handler did not end within the time for an invocation; or nobody reported `running`, or after \
+         it an end, within the `timeout_seconds` of an external one. That time begins anew with a start of the \
+         server.",
+        "Register the handler with a larger `timeout_seconds`, or mend what is slow, then submit the intent anew.",
+    ),
+    record(
+        "HANDLER_PANICKED",
+        Source::Worker,
+        "A defect of the handler",
+        "The builtin handler has panicked. Nothing else is affected.",
+        "Report it with the server's log, which has the panic's text.",
+    ),
+    record(
+        "HANDLER_OUTPUT_INVALID",
+        Source::Worker,
+        "A defect of the handler",
+        "What the builtin handler gave is not canonical JSON, or an event is no object.",
+        "Mend the handler.",
+    ),
+    record(
+        "OUTPUT_NOT_KEPT",
+        Source::Worker,
+        "Its output could not be kept",
+        "The output is larger than `blobs.blob_bytes_max`, or the disk has failed.",
+        "Give less, or raise the limit; check the disk.",
+    ),
+    record(
+        "CONTEXT_UNAVAILABLE",
+        Source::Worker,
+        "What the DECISION refers to cannot be read",
+        "`assemble_prompt` cannot read a record or blob that the DECISION's context names.",
+        "The message names it; put the blob again, or look with `gesta inspect`.",
+    ),
+    record(
+        "CONTEXT_DIFFERS",
+        Source::Worker,
+        "What is read is not what was decided",
+        "`assemble_prompt` has read a record or blob whose digest is not the one that the DECISION bound.",
+        "Verify the log: `gesta-replay verify`.",
+    ),
+    record(
+        "PROMPT_TOO_LARGE",
+        Source::Worker,
+        "The prompt is too large",
+        "The messages that `assemble_prompt` would give exceed `PROMPT_BYTES_MAX`.",
+        "Refer to less, or to a later turn.",
+    ),
+];
+
+/// The whole catalogue: what answers have, then what records have.
+pub fn entries() -> impl Iterator<Item = &'static Entry> {
+    ReasonCode::ALL.iter().map(|code| code.entry()).chain(RECORD_CODES)
+}
+
+const fn record(
+    reason_code: &'static str,
+    source: Source,
+    title: &'static str,
+    cause: &'static str,
+    remedy: &'static str,
+) -> Entry {
+    let appears_in = &[AppearsIn::Record];
+    Entry { reason_code, status: None, appears_in, title, cause, remedy, retriable: false, source }
+}
