@@ -36,7 +36,7 @@ pub struct BootError {
 /// [`BootError`].
 pub async fn begin(app: &App) -> Result<(), BootError> {
     match register(app).await {
-        Ok(()) => run(app),
+        Ok(newest) => run(app, newest),
         Err(error) if is_passing(&error.problem) => {
             warn!(%error, "executions wait until the handlers of the configuration are registered");
             tokio::spawn(begin_later(app.clone()));
@@ -54,37 +54,47 @@ async fn begin_later(app: App) {
     while !app.draining.load(std::sync::atomic::Ordering::Acquire) {
         tokio::time::sleep(Duration::from_millis(limits::EXECUTION_RETRY_MS)).await;
         match register(&app).await {
-            Ok(()) => return run(&app),
+            Ok(newest) => return run(&app, newest),
             Err(error) if is_passing(&error.problem) => {}
             Err(error) => return error!(%error, "executions are not run"),
         }
     }
 }
 
-fn run(app: &App) {
-    app.executor.start();
-    tokio::spawn(name_others(app.clone()));
+/// Begins once the registrations are folded: what waits is looked at once, and by them.
+fn run(app: &App, newest: Option<Index>) {
+    let app = app.clone();
+    tokio::spawn(async move {
+        let folded = newest.map_or(app.head_at_start, |newest| newest.next().max(app.head_at_start));
+        if app.executor.applied_below(folded).await.is_some() {
+            app.executor.start();
+            name_others(&app).await;
+        }
+    });
 }
 
-async fn register(app: &App) -> Result<(), BootError> {
+/// Gives the last record that it has appended.
+async fn register(app: &App) -> Result<Option<Index>, BootError> {
+    let mut newest = None;
     for handler in &app.config.handlers {
         let registered = register_one(app, handler).await;
-        registered.map_err(|problem| BootError {
+        let appended = registered.map_err(|problem| BootError {
             intent_type: handler.intent_type.to_string(),
             handler_name: handler.handler_name.to_string(),
             problem,
         })?;
+        newest = appended.or(newest);
     }
-    Ok(())
+    Ok(newest)
 }
 
-async fn register_one(app: &App, handler: &Registration<'static>) -> Result<(), Problem> {
+async fn register_one(app: &App, handler: &Registration<'static>) -> Result<Option<Index>, Problem> {
     let (subject, payload) = (handler.subject(), handler.payload());
     let standing = control::look(&app.ingress, &subject).await?;
     if let Some(newest) = standing.newest
         && is_equal(app, newest, &payload).await?
     {
-        return Ok(());
+        return Ok(None);
     }
     let control = Control { type_name: "handler_registered", subject, actor: ACTOR, payload };
     let index = control::append_behind(&app.ingress, &control, standing).await?;
@@ -94,7 +104,7 @@ async fn register_one(app: &App, handler: &Registration<'static>) -> Result<(), 
         index = index.0,
         "a handler of the configuration is registered"
     );
-    Ok(())
+    Ok(Some(index))
 }
 
 /// Whether the record registers a handler with this payload.
@@ -111,10 +121,7 @@ async fn is_equal(app: &App, index: Index, payload: &[u8]) -> Result<bool, Probl
 }
 
 /// Says which handlers an earlier configuration has registered and this one does not name.
-async fn name_others(app: App) {
-    if app.executor.applied_below(app.head_at_start).await.is_none() {
-        return;
-    }
+async fn name_others(app: &App) {
     let named: HashSet<String> = app.config.handlers.iter().map(Registration::subject).collect();
     let registered = app.projector.look(|state| {
         let handlers = state.handlers.types().flat_map(|(intent_type, handlers)| {
