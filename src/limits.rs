@@ -111,7 +111,7 @@ bounds! {
     SNAPSHOT_RECORDS_MIN: u64 = 100_000;
     /// Bytes of the log between two snapshots of the projections, at least, for each byte of the former: so snapshots
     /// are no more bytes than the log, and a start folds about as many bytes as it restores.
-    SNAPSHOT_SPACING: u64 = 1;
+    SNAPSHOT_BYTES_APART: u64 = 1;
     /// Longest wait of a request for `min_index`, in milliseconds; then it is 503 `INDEX_NOT_APPLIED`.
     APPLIED_WAIT_MS: u64 = 2000;
 
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn every_bound_names_its_unit_or_counts_things() {
-        const UNITS: [&str; 5] = ["_BYTES", "_SECONDS", "_MS", "_US", "_MAX"];
+        const UNITS: [&str; 6] = ["_BYTES", "_SECONDS", "_MS", "_US", "_MAX", "_MIN"];
         for bound in ALL {
             assert!(
                 bound.name.ends_with("_DEFAULT") || UNITS.iter().any(|unit| bound.name.contains(unit)),

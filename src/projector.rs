@@ -33,7 +33,7 @@ pub use failure::Failure;
 pub use snapshots::{Origin, Snapshots};
 pub use state::{Scope, State};
 
-use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_RECORDS_MIN, SNAPSHOT_SPACING};
+use crate::limits::{PROJECTOR_CHUNK_BYTES, SNAPSHOT_BYTES_APART, SNAPSHOT_RECORDS_MIN};
 use crate::problem::{Problem, ReasonCode};
 use follow::Follower;
 use schedule::Schedule;
@@ -129,7 +129,7 @@ impl Default for Pace {
         Self {
             chunk_bytes: PROJECTOR_CHUNK_BYTES,
             snapshot_records_min: SNAPSHOT_RECORDS_MIN,
-            snapshot_spacing: SNAPSHOT_SPACING,
+            snapshot_spacing: SNAPSHOT_BYTES_APART,
         }
     }
 }

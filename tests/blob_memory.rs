@@ -1,7 +1,5 @@
 //! What a blob costs a server: measured on a process of its own, where nothing else takes memory meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
-
 mod support;
 
 use gesta_log_format::Digest;

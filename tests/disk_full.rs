@@ -150,6 +150,8 @@ fn a_start_on_a_full_disk_activates_once_there_is_space() {
     let data = volume.0.join("data");
     let settings = ["log.fill_ahead_bytes_max=64KiB", "log.fill_piece_bytes_max=4KiB"];
     let server = Server::start(&data, &settings);
+    // A log without records is made anew, which takes space.
+    server.client().submit(&Intent::new("first"));
     let ballast = volume.fill("ballast");
     post_until_full(&server, "full", 30_000);
     server.kill();

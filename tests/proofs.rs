@@ -518,7 +518,7 @@ fn a_key_that_was_made_before_signs() {
     let head = signed(&server, 0);
     assert_eq!(head.origin, "log.test/mine");
     assert!(head.is_signed_by(vkey.trim()));
-    assert!(!data.join("keys").exists());
+    assert!(!data.join("keys/checkpoint.key").exists());
 }
 
 #[test]
