@@ -73,7 +73,8 @@ pub struct Open {
     pub decision_index: Index,
     /// Where it is in its life, and how often a handler was given it.
     pub standing: Standing,
-    /// The last record of its subject `execution/{id}`: what the next one has to expect.
+    /// The last record of its subject `execution/{id}`: what the next one has to expect. An EXECUTION, or the TASK `queued`
+    /// by which it became a task, which is on both subjects: so nobody else runs it.
     pub last_index: Option<Index>,
     /// The first INTENT `cancel_requested`, if someone asked.
     pub cancel_requested: Option<Index>,
@@ -267,6 +268,11 @@ impl Executions {
         }
         if event.cause() != Some(open.decision_index) {
             return Err(FoldError::broken(event, Rule::TaskCause { wanted: open.decision_index }));
+        }
+        let subject = format!("execution/{task_id}");
+        let moves = event.subjects().flatten().any(|(named, _)| named == subject);
+        if let Some(open) = self.open.get_mut(&intent_index).filter(|_| moves) {
+            open.last_index = Some(event.index());
         }
         Ok(())
     }

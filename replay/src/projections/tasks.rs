@@ -22,6 +22,7 @@
 //! The form of a lease is that of [`super::leases`].
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use gesta_log_format::{Index, Timestamp};
 
@@ -208,6 +209,12 @@ impl Tasks {
     /// All that are there, by ascending id.
     pub fn all(&self) -> impl ExactSizeIterator<Item = &Open> {
         self.tasks.values()
+    }
+
+    /// Those with an id above `id`, by ascending id; all where it is none.
+    pub fn after(&self, id: Option<TaskId>) -> impl Iterator<Item = &Open> {
+        let above = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.tasks.range((above, Bound::Unbounded)).map(|(_, open)| open)
     }
 
     /// How many are there.

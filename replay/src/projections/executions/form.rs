@@ -147,7 +147,8 @@ impl OpenForm {
         let last = self.last_index.is_none_or(|last| self.decision_index < last && last < applied);
         ensure(last, "an EXECUTION lies before its DECISION, or is not applied")?;
         let stands = match self.status {
-            Status::Created => self.last_index.is_none() && self.deliveries == 0,
+            // A task that was queued has moved it, and nothing else.
+            Status::Created => self.deliveries == 0,
             Status::Running => self.last_index.is_some() && self.deliveries > 0,
             Status::Completed | Status::Failed | Status::Cancelled => false,
         };
