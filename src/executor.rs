@@ -18,6 +18,7 @@ pub mod record;
 pub mod registration;
 mod registry;
 mod routes;
+mod task_fields;
 mod works;
 
 #[cfg(test)]

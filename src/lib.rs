@@ -29,3 +29,4 @@ pub mod sequencer;
 pub mod server;
 pub mod store;
 pub mod tail;
+pub mod tasks;

@@ -148,6 +148,63 @@ bounds! {
     /// Most handlers that are registered; one more is 400 `INVALID_INPUT`.
     HANDLERS_MAX: usize = 10_000;
 
+    /// Time that a worker's lease lasts where the registration says nothing, in seconds.
+    TASK_LEASE_SECONDS: u64 = 120;
+    /// Time between two heartbeats that a worker is asked for where the registration says nothing, in seconds.
+    TASK_HEARTBEAT_SECONDS: u64 = 30;
+    /// Longest time for one attempt where the registration says nothing, in seconds.
+    TASK_TIMEOUT_SECONDS: u64 = 3600;
+    /// Longest time for one attempt, or for a lease, that a registration may say, in seconds.
+    TASK_SECONDS_MAX: u64 = 86_400;
+    /// Most attempts of a task where the registration says nothing.
+    TASK_ATTEMPTS_MAX: u64 = 3;
+    /// Most attempts of a task that a registration may say.
+    TASK_ATTEMPTS_REGISTERED_MAX: u64 = 100;
+    /// Priority of a task whose registration says nothing.
+    TASK_PRIORITY_DEFAULT: u64 = 5;
+    /// Delay before an attempt of which none came before, in milliseconds; doubled with each attempt and spread by half.
+    TASK_RETRY_MS: u64 = 30_000;
+    /// Longest delay before another attempt, in milliseconds, before it is spread by half.
+    TASK_RETRY_MS_MAX: u64 = 600_000;
+    /// Most tasks that one claim gets.
+    TASK_CLAIM_TASKS_MAX: usize = 100;
+    /// Most pools that one claim names.
+    TASK_CLAIM_POOLS_MAX: usize = 100;
+    /// Longest wait of a claim, in milliseconds.
+    TASK_CLAIM_WAIT_MS_MAX: u64 = 55_000;
+    /// Most claims that wait for a task at once; one more is 503 `CLAIMS_FULL`.
+    TASK_CLAIMS_WAITING_MAX: usize = 4096;
+    /// Most TASK records that requests have on their way; one more is 503 `QUEUE_FULL`.
+    TASK_RECORDS_MAX: usize = 4096;
+    /// Most tasks for which the server itself has a record on its way; the others wait.
+    TASKS_AT_ONCE_MAX: usize = 256;
+    /// Most tasks that are looked at while the projections stand still.
+    TASKS_LOOKED_AT_MAX: usize = 1024;
+    /// Most records of one task that may be faster than a request, which is then 409 `SUBJECT_CONFLICT`.
+    TASK_CONFLICTS_MAX: usize = 16;
+    /// Most records of a task that are read in search of a report that was made before.
+    TASK_WALK_RECORDS_MAX: usize = 1000;
+    /// Most streams in which a task is looked for that is not there any more.
+    TASK_STREAMS_LOOKED_AT_MAX: usize = 1000;
+    /// Most elements of a list in a worker's report; more is 400 `INVALID_INPUT`.
+    TASK_ITEMS_MAX: usize = 1000;
+    /// Longest message of a worker, or reason for a cancellation, in bytes; more is cut.
+    TASK_MESSAGE_BYTES_MAX: usize = 4 * KIB;
+    /// Most tasks in one page of `GET /api/task`.
+    TASK_PAGE_MAX: usize = 500;
+    /// Tasks in one page of `GET /api/task` where the request names no limit.
+    TASK_PAGE_DEFAULT: usize = 100;
+    /// Hints of waiting tasks that a stream of wake-ups may be behind before it misses some.
+    WAKEUPS_KEPT_MAX: usize = 1024;
+    /// Largest schema of a registration, in bytes; more is 400 `INVALID_INPUT`.
+    SCHEMA_BYTES_MAX: usize = 256 * KIB;
+    /// Most schemas that are kept compiled.
+    SCHEMAS_KEPT_MAX: usize = 256;
+    /// Most faults of a result that one answer names.
+    RESULT_FAULTS_MAX: usize = 20;
+    /// Longest time that records of tasks on their way have at the end of the process, in milliseconds.
+    TASKS_END_MS: u64 = 1000;
+
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Piece of a blob that is held in memory, read, written and hashed at once, in bytes.
@@ -201,6 +258,8 @@ const _: () = {
     assert!(TAIL_CHUNK_SMALL_BYTES <= TAIL_CHUNK_BYTES && TAIL_CHUNK_BYTES <= TAIL_BUDGET_BYTES);
     assert!(TAIL_CHUNK_BYTES >= 65_536, "a chunk holds at least one whole record");
     assert!(FOLLOWERS_MAX <= CONNECTIONS_MAX);
+    assert!(TASK_CLAIMS_WAITING_MAX <= CONNECTIONS_MAX);
+    assert!(TASK_CLAIM_TASKS_MAX <= TASK_RECORDS_MAX);
     assert!(BLOB_PIECE_BYTES as u64 <= BLOB_BYTES_MAX);
     assert!(CAPABILITY_BYTES_MAX < HEADER_BYTES_MAX, "a capability is a header");
     assert!(CAPABILITY_LEEWAY_SECONDS <= 5, "the contract's");

@@ -245,16 +245,13 @@ fn handlers_are_registered_listed_replaced_and_removed() {
     let shown = client.get("/api/intent/handlers");
     assert!(shown.header("gesta-applied-index").is_some());
     let expected = json!([
-        { "intent_type": "outside", "handler_name": "them", "kind": "external", "index": replaced.index(), "timeout_seconds": null, "metadata": { "a": 1 }, "used": true },
-        { "intent_type": "chat.message", "handler_name": "echo", "kind": "builtin", "index": null, "timeout_seconds": null, "metadata": {}, "used": true },
+        { "intent_type": "outside", "handler_name": "them", "kind": "external", "index": replaced.index(), "timeout_seconds": null, "metadata": { "a": 1 }, "registration": body, "used": true },
+        { "intent_type": "chat.message", "handler_name": "echo", "kind": "builtin", "index": null, "timeout_seconds": null, "metadata": {}, "registration": null, "used": true },
     ]);
     assert_eq!(shown.json()["handlers"], expected);
-    for (name, kind, pointer) in [
-        ("w", "worker", "/kind"),
-        ("w", "push", "/kind"),
-        ("w", "stream", "/kind"),
-        ("w", "builtin", "/handler_name"),
-    ] {
+    for (name, kind, pointer) in
+        [("w", "push", "/url"), ("w", "stream", "/kind"), ("w", "builtin", "/handler_name")]
+    {
         let refused = register(&mut client, "t", name, kind);
         problem::check(&refused, 400, "INVALID_INPUT", Some(pointer));
     }

@@ -37,9 +37,15 @@ fn routes(surface: Surface) -> &'static [&'static str] {
     }
 }
 
-const TASK_ROUTES: &[&str] = &[];
+const TASK_ROUTES: &[&str] =
+    &["POST /v1/task/complete", "GET /v1/task/control", "POST /v1/task/events", "POST /v1/task/heartbeat"];
 
-const INTERNAL_ROUTES: &[&str] = &["GET /internal/jwks/task"];
+const INTERNAL_ROUTES: &[&str] = &[
+    "GET /internal/jwks/task",
+    "POST /internal/task-claim",
+    "GET /internal/task-fetch",
+    "GET /internal/wakeups",
+];
 
 const PUBLIC_ROUTES: &[&str] = &[
     "GET /",
@@ -50,6 +56,10 @@ const PUBLIC_ROUTES: &[&str] = &[
     "GET /api/intent/handlers",
     "POST /api/intent/handlers",
     "DELETE /api/intent/handlers/{intent_type}/{handler_name}",
+    "GET /api/task",
+    "GET /api/task/{id}",
+    "POST /api/task/{id}/cancel",
+    "POST /api/task/{id}/retry",
     "GET /blobs/bundle",
     "GET /checkpoint",
     "GET /checkpoint/keys",

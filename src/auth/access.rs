@@ -131,6 +131,16 @@ impl Patterns {
         Self(vec![Pattern::Beginning("".into())])
     }
 
+    /// Matches nothing.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Matches this id alone.
+    pub(super) fn one(id: &str) -> Self {
+        Self(vec![Pattern::Whole(id.into())])
+    }
+
     /// Reads a list; a `*` may stand only at the end of a pattern.
     ///
     /// # Errors

@@ -33,6 +33,19 @@ impl Principal {
         }
     }
 
+    /// The code that runs a task: it may read the task's own stream, and do nothing.
+    pub(crate) fn of_task(stream_id: &str, task_id: &str) -> Self {
+        Self {
+            name: format!("task:{task_id}"),
+            roles: [Role::LogRead].into_iter().collect(),
+            streams: Patterns::one(stream_id),
+            actors: Patterns::none(),
+            workers: Patterns::none(),
+            pools: Patterns::none(),
+            digest: None,
+        }
+    }
+
     pub(super) fn of_token(token: &Token) -> Self {
         Self {
             name: token.name.clone(),

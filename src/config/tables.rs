@@ -218,6 +218,10 @@ tables! {
     }
     /// What workers are given.
     tasks: Tasks {
+        /// Delay before the first retry of a task would be, doubled with each attempt and spread by half.
+        retry_ms: u64, range(Unit::Milliseconds, 1, limits::TASK_RETRY_MS_MAX), Fallback::Integer(limits::TASK_RETRY_MS);
+        /// Most claims that wait for a task at once.
+        claims_waiting_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::TASK_CLAIMS_WAITING_MAX);
         /// File of a secret of at least 32 bytes by which capability tokens are signed (HS256) instead of by the key of
         /// ES256, for local use; empty means none.
         hs256_secret_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");

@@ -247,7 +247,7 @@ fn a_handler_that_could_not_be_registered_is_refused_with_its_line() {
     check(
         &HANDLER.replace("external", "stream"),
         "gesta.toml:4:8: `handlers.kind` is \"stream\"",
-        "builtin or external",
+        "builtin, external",
     );
     check(&HANDLER.replace("'t'", "''"), "gesta.toml:2:15: `handlers.intent_type`", "letter or digit");
     check(

@@ -63,11 +63,15 @@ pub(super) async fn append(
     let mut place = Some(place);
     for _ in 0..limits::EXECUTION_CONFLICTS_MAX {
         app.projector.wait_applied(through, Duration::from_millis(limits::APPLIED_WAIT_MS)).await?;
-        let (found, duty) = app.projector.look(|state| {
+        let (found, duty, is_task) = app.projector.look(|state| {
             let open = state.executions.open(intent.execution_id).cloned();
             let found = open.map_or(Found::Closed, |open| Found::Open(Box::new(open)));
-            (found, app.executor.registry().duty(&state.handlers, &intent.intent_type))
+            let is_task = state.tasks.task(intent.execution_id).is_some();
+            (found, app.executor.registry().duty(&state.handlers, &intent.intent_type), is_task)
         });
+        if is_task {
+            return Err(is_a_task());
+        }
         let newest = newest(app, &intent, report).await?;
         let mut open = match (found, &newest) {
             (Found::Closed, None) => return Err(Problem::new(ReasonCode::NotAllowed)),
@@ -169,6 +173,9 @@ async fn newest(app: &App, intent: &Intent, report: &Report<'_>) -> Result<Optio
         tracing::error!(%error, "an execution's newest record cannot be read");
         Problem::new(ReasonCode::Internal)
     })?;
+    if View::parse(record.data()).is_some_and(|view| view.kind == Kind::Task) {
+        return Err(is_a_task());
+    }
     Newest::read(index, &record).map(Some).ok_or_else(|| Problem::new(ReasonCode::Internal))
 }
 
@@ -191,6 +198,10 @@ impl Newest {
         };
         Some(Self { index, type_name: execution.text(), request_digest: digest, is_terminal })
     }
+}
+
+fn is_a_task() -> Problem {
+    Problem::new(ReasonCode::NotExternal).detail("The execution is a task: its worker reports on it.")
 }
 
 fn demand_external(duty: &Duty) -> Result<(), Problem> {

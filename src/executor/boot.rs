@@ -68,6 +68,7 @@ fn run(app: &App, newest: Option<Index>) {
         let folded = newest.map_or(app.head_at_start, |newest| newest.next().max(app.head_at_start));
         if app.executor.applied_below(folded).await.is_some() {
             app.executor.start();
+            app.tasks.start();
             name_others(&app).await;
         }
     });

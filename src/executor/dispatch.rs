@@ -145,8 +145,12 @@ impl Executor {
         })
     }
 
-    /// What is to be done for an execution now; none where others do it.
+    /// What is to be done for an execution now; none where others do it. One that is a task stays one, whoever its type is
+    /// given to meanwhile.
     pub(super) fn job(&self, state: &State, open: &Open) -> Option<Job> {
+        if state.tasks.task(open.execution_id).is_some() {
+            return None;
+        }
         let duty = self.registry.duty(&state.handlers, &open.intent_type);
         let work = match (duty, open.cancel_requested) {
             (Duty::Wait(HandlerKind::External), Some(request)) if open.standing.status == Status::Created => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use gesta_log_format::json::{self, ErrorKind, Reader};
 use gesta_replay::event::HandlerKind;
 
+use super::task_fields::{self, Fields};
 use crate::executor::Registry;
 use crate::ingress::request::{Secrets, read_name, refused, rejected};
 use crate::limits;
@@ -17,6 +18,8 @@ pub struct Registration<'a> {
     pub handler_name: Cow<'a, str>,
     kind: HandlerKind,
     timeout_seconds: Option<u64>,
+    /// Of a handler of tasks.
+    fields: Fields,
     /// One canonical object.
     metadata: Vec<u8>,
 }
@@ -36,6 +39,23 @@ pub fn parse<'a>(
         Err(Problem::new(ReasonCode::InvalidInput).detail(format!("{pointer}: {detail}.")).pointer(pointer))
     };
     match found.kind {
+        HandlerKind::Worker if found.fields.contains_key("url") => {
+            wrong("/url", "goes with the kind push only".to_owned())
+        }
+        HandlerKind::Push if !found.fields.contains_key("url") => {
+            wrong("/url", "is missing: say where tasks are posted".to_owned())
+        }
+        HandlerKind::Worker | HandlerKind::Push
+            if found.timeout_seconds.is_some_and(|seconds| seconds > limits::TASK_SECONDS_MAX) =>
+        {
+            let most = limits::TASK_SECONDS_MAX;
+            wrong("/timeout_seconds", format!("give a number of seconds from 1 to {most}: it is a task"))
+        }
+        HandlerKind::Worker | HandlerKind::Push => Ok(found),
+        HandlerKind::External | HandlerKind::Builtin | HandlerKind::Stream if !found.fields.is_empty() => {
+            let name = found.fields.keys().next().copied().unwrap_or_default();
+            wrong(&format!("/{name}"), "goes with the kinds worker and push only".to_owned())
+        }
         HandlerKind::External => Ok(found),
         HandlerKind::Builtin
             if found.timeout_seconds.is_some_and(|seconds| seconds > builtin_seconds_max) =>
@@ -50,12 +70,10 @@ pub fn parse<'a>(
             let names = registry.names().collect::<Vec<_>>().join(", ");
             wrong("/handler_name", format!("it names no builtin handler; there are {names}"))
         }
-        kind @ (HandlerKind::Worker | HandlerKind::Push | HandlerKind::Stream) => {
-            let detail = format!(
-                "handlers of kind {} cannot be registered yet: give builtin or external",
-                kind.text()
-            );
-            wrong("/kind", detail)
+        HandlerKind::Stream => {
+            let detail =
+                "handlers of kind stream cannot be registered yet: give builtin, external, worker or push";
+            wrong("/kind", detail.to_owned())
         }
     }
 }
@@ -65,6 +83,7 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
     let (mut intent_type, mut handler_name, mut kind) = (None, None, None);
     let mut timeout_seconds = None;
     let mut metadata = b"{}".to_vec();
+    let mut fields = Fields::new();
     reader.begin_object()?;
     let whole = reader.mark();
     while let Some(key) = reader.next_member()? {
@@ -74,7 +93,9 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
             "kind" => {
                 let name = reader.string()?;
                 let found = HandlerKind::parse(&name);
-                kind = Some(found.ok_or_else(|| reader.fail(rejected("give builtin or external")))?);
+                kind = Some(
+                    found.ok_or_else(|| reader.fail(rejected("give builtin, external, worker or push")))?,
+                );
             }
             "timeout_seconds" => timeout_seconds = Some(read_timeout(&mut reader)?),
             "metadata" => {
@@ -84,6 +105,7 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
                 metadata.clear();
                 reader.canonical_value(&mut metadata, secrets)?;
             }
+            other if task_fields::read(other, &mut reader, secrets, &mut fields)? => {}
             _ => return Err(reader.fail(ErrorKind::UnknownField)),
         }
     }
@@ -92,7 +114,7 @@ fn read<'a>(body: &'a [u8], secrets: &mut Secrets) -> Result<Registration<'a>, j
     let handler_name = handler_name.ok_or_else(|| missing("handler_name"))?;
     let kind = kind.ok_or_else(|| missing("kind"))?;
     reader.finish()?;
-    Ok(Registration { intent_type, handler_name, kind, timeout_seconds, metadata })
+    Ok(Registration { intent_type, handler_name, kind, timeout_seconds, fields, metadata })
 }
 
 fn read_timeout(reader: &mut Reader<'_>) -> Result<u64, json::Error> {
@@ -106,11 +128,25 @@ fn read_timeout(reader: &mut Reader<'_>) -> Result<u64, json::Error> {
 impl Registration<'_> {
     /// Of the CONTROL `handler_registered`: canonical.
     pub fn payload(&self) -> Vec<u8> {
-        let mut out = names(&self.intent_type, &self.handler_name);
-        out.extend_from_slice(format!(",\"kind\":\"{}\",\"metadata\":", self.kind.text()).as_bytes());
-        out.extend_from_slice(&self.metadata);
+        let text = |text: &str| {
+            let mut out = Vec::new();
+            json::write_string(&mut out, text);
+            out
+        };
+        let mut members = self.fields.clone();
+        members.insert("handler_name", text(&self.handler_name));
+        members.insert("intent_type", text(&self.intent_type));
+        members.insert("kind", text(self.kind.text()));
+        members.insert("metadata", self.metadata.clone());
         if let Some(seconds) = self.timeout_seconds {
-            out.extend_from_slice(format!(",\"timeout_seconds\":{seconds}").as_bytes());
+            members.insert("timeout_seconds", seconds.to_string().into_bytes());
+        }
+        let mut out = Vec::new();
+        for (name, value) in members {
+            out.push(if out.is_empty() { b'{' } else { b',' });
+            json::write_string(&mut out, name);
+            out.push(b':');
+            out.extend_from_slice(&value);
         }
         out.push(b'}');
         out
@@ -123,10 +159,10 @@ impl Registration<'_> {
 
     /// Its own copy of the text that it was read from.
     pub fn into_owned(self) -> Registration<'static> {
-        let Self { intent_type, handler_name, kind, timeout_seconds, metadata } = self;
+        let Self { intent_type, handler_name, kind, timeout_seconds, fields, metadata } = self;
         let (intent_type, handler_name) =
             (Cow::Owned(intent_type.into_owned()), Cow::Owned(handler_name.into_owned()));
-        Registration { intent_type, handler_name, kind, timeout_seconds, metadata }
+        Registration { intent_type, handler_name, kind, timeout_seconds, fields, metadata }
     }
 }
 

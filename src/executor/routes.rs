@@ -39,14 +39,59 @@ pub(super) struct NewHandler {
     /// Its name among the handlers of the type; of a builtin one which it is: `echo` or `assemble_prompt`.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     handler_name: String,
-    /// `builtin` runs in the server, `external` elsewhere and is reported on with `POST /execution/event`.
-    #[schema(pattern = "^(builtin|external)$")]
+    /// `builtin` runs in the server, `external` elsewhere and is reported on with `POST /execution/event`; `worker` becomes
+    /// a task that a worker claims, `push` one that is posted to `url`. What follows is of the latter two, but `metadata`.
+    #[schema(pattern = "^(builtin|external|worker|push)$")]
     kind: String,
     /// Time that it has for an execution, after which that fails, `DEADLINE_EXCEEDED`. Of a `builtin` handler for each
     /// invocation, `executor.invoke_seconds_default` where it is left out and at most `executor.invoke_seconds_max`; of an
-    /// `external` one from the DECISION to `running`, and from there to the end, without limit where it is left out.
+    /// `external` one from the DECISION to `running`, and from there to the end, without limit where it is left out;
+    /// of a task for one attempt, 3,600 where it is left out and at most 86,400.
     #[schema(minimum = 1, maximum = 31_536_000)]
     timeout_seconds: Option<u64>,
+    /// Whose workers may claim its tasks; `default` where it is left out.
+    #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    pool: Option<String>,
+    /// Of `push`: where its tasks are posted.
+    url: Option<String>,
+    /// The digits of the SHA-256 of the bundle that a runner loads.
+    bundle_sha256: Option<String>,
+    /// `{dag_name, name}`: what a runner calls it.
+    #[schema(value_type = Option<Object>)]
+    job: Option<serde_json::Value>,
+    /// Given to its tasks as it is.
+    #[schema(value_type = Option<Object>)]
+    operator: Option<serde_json::Value>,
+    /// Given to its tasks as it is.
+    #[schema(value_type = Option<Object>)]
+    config: Option<serde_json::Value>,
+    /// Most attempts; 3 where it is left out.
+    #[schema(minimum = 1, maximum = 100)]
+    max_attempts: Option<u64>,
+    /// How long a lease lasts; 120 where it is left out.
+    #[schema(minimum = 1, maximum = 86_400)]
+    lease_seconds: Option<u64>,
+    /// How often a worker should be heard of; 30 where it is left out, and never less often than three times a lease.
+    #[schema(minimum = 1, maximum = 86_400)]
+    heartbeat_seconds: Option<u64>,
+    /// From 0 to 9, the higher ones first; 5 where it is left out.
+    #[schema(minimum = 0, maximum = 9)]
+    priority: Option<u8>,
+    /// `{datasets [{dataset_uuid, dataset_version, storage_ref?}], s3 {read_prefixes[], write_prefixes[]}}`: what the
+    /// capabilities of its tasks grant.
+    #[schema(value_type = Option<Object>)]
+    grants: Option<serde_json::Value>,
+    /// JSON Schema of the parameters.
+    #[schema(value_type = Option<Object>)]
+    params_schema: Option<serde_json::Value>,
+    /// JSON Schema of a result: one that does not fit is refused, `RESULT_INVALID`.
+    #[schema(value_type = Option<Object>)]
+    result_schema: Option<serde_json::Value>,
+    /// What becomes of the events that it returns.
+    #[schema(pattern = "^(none|log|webhook)$")]
+    publish: Option<String>,
+    /// The datasets whose events it is called for.
+    subscribe: Option<Vec<String>>,
     /// Whatever the operator wants to keep with it.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
@@ -65,6 +110,9 @@ pub(super) struct HandlerShown {
     /// As it was registered.
     #[schema(value_type = Object)]
     metadata: Box<RawValue>,
+    /// All of it, as it was registered; null for what ships with the server.
+    #[schema(value_type = Option<Object>)]
+    registration: Option<Box<RawValue>>,
     /// Whether executions of the type are given to it: the first that was registered is.
     used: bool,
 }
@@ -134,6 +182,7 @@ impl HandlerShown {
             index: Some(handler.index.0),
             timeout_seconds,
             metadata: metadata.unwrap_or_else(no_metadata),
+            registration: RawValue::from_string(handler.registration.clone()).ok(),
             used,
         }
     }
@@ -146,6 +195,7 @@ impl HandlerShown {
             index: None,
             timeout_seconds: None,
             metadata: no_metadata(),
+            registration: None,
             used: true,
         }
     }
@@ -263,4 +313,5 @@ async fn settled(app: &App, index: Index) {
         tracing::warn!(%behind, "a change of the registry is durable and not applied yet");
     }
     Executor::look_again(&app.executor);
+    app.tasks.look_again();
 }

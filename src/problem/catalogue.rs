@@ -138,6 +138,26 @@ catalogue! {
         "For another task",
         "The capability token is for another task or another attempt than the request names. Nothing was changed.",
         "Send the token that came with this attempt's claim, or with its latest heartbeat.";
+    TaskNotFound "TASK_NOT_FOUND" 404 Worker false
+        "No such task",
+        "No task has this id, or it is not one that the token may see.",
+        "Check the id: it is that of the execution.";
+    StaleAttempt "STALE_ATTEMPT" 409 Worker false
+        "Not the latest attempt",
+        "The attempt was replaced, timed out, cancelled or reported otherwise, or the lease token is not its own.",
+        "Stop working on it: nothing that it reports has an effect.";
+    ResultInvalid "RESULT_INVALID" 422 Worker false
+        "Not the result that the handler promises",
+        "The result is not what the `result_schema` of the handler's registration asks for. The attempt goes on.",
+        "Report a result that fits, or report Failed; `faults` names what does not fit.";
+    DatasetVersionConflict "DATASET_VERSION_CONFLICT" 409 Worker false
+        "The dataset version is published as something else",
+        "A version that is published again has to bring the same metadata; this brings other. The whole report is refused.",
+        "Publish another version, or the same metadata.";
+    ClaimsFull "CLAIMS_FULL" 503 Worker true
+        "Too many claims wait",
+        "As many claims wait for a task as `tasks.claims_waiting_max` allows.",
+        "Claim again later, without `wait_ms`, or raise the bound.";
     TicketsFull "TICKETS_FULL" 503 Ingress true
         "Too many tail tickets",
         "As many tickets are in use as `auth.tickets_max` allows.",

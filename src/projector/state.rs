@@ -3,17 +3,21 @@
 use gesta_log_format::Index;
 use gesta_replay::Projection;
 use gesta_replay::projections::counts::Counts;
+use gesta_replay::projections::datasets::Datasets;
 use gesta_replay::projections::decisions::Decisions;
 use gesta_replay::projections::executions::Executions;
 use gesta_replay::projections::handlers::Handlers;
 use gesta_replay::projections::head::Head;
+use gesta_replay::projections::leases::Leases;
+use gesta_replay::projections::outbox::Outbox;
+use gesta_replay::projections::tasks::Tasks;
 
 /// Which projections a server folds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Where each stream stands. A log that nobody decides needs no more, and its undecided INTENTs cost no memory.
     Head,
-    /// That, and what the decider and the executor go by.
+    /// That, and what the decider, the executor and the tasks go by.
     Decisions,
 }
 
@@ -31,6 +35,14 @@ pub struct State {
     pub executions: Executions,
     /// Who handles which type of intent.
     pub handlers: Handlers,
+    /// The tasks that are there.
+    pub tasks: Tasks,
+    /// The leases that are live.
+    pub leases: Leases,
+    /// The versions of datasets.
+    pub datasets: Datasets,
+    /// The batches that wait for the sink.
+    pub outbox: Outbox,
 }
 
 impl State {
@@ -43,6 +55,10 @@ impl State {
             counts: Counts::default(),
             executions: Executions::default(),
             handlers: Handlers::default(),
+            tasks: Tasks::default(),
+            leases: Leases::default(),
+            datasets: Datasets::default(),
+            outbox: Outbox::default(),
         }
     }
 
@@ -56,6 +72,10 @@ impl State {
                 &mut self.counts,
                 &mut self.executions,
                 &mut self.handlers,
+                &mut self.tasks,
+                &mut self.leases,
+                &mut self.datasets,
+                &mut self.outbox,
             ],
         }
     }
@@ -65,7 +85,17 @@ impl State {
         match self.scope {
             Scope::Head => vec![&self.head],
             Scope::Decisions => {
-                vec![&self.head, &self.decisions, &self.counts, &self.executions, &self.handlers]
+                vec![
+                    &self.head,
+                    &self.decisions,
+                    &self.counts,
+                    &self.executions,
+                    &self.handlers,
+                    &self.tasks,
+                    &self.leases,
+                    &self.datasets,
+                    &self.outbox,
+                ]
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::projector::Projector;
 use crate::proofs::Proofs;
 use crate::store::{Store, unreadable};
 use crate::tail::TailShared;
+use crate::tasks::Tasks;
 
 /// The parts of a server whose log is open. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +45,7 @@ pub struct Parts {
     pub executor: Arc<Executor>,
     pub proofs: Arc<Proofs>,
     pub capabilities: Arc<Capabilities>,
+    pub tasks: Arc<Tasks>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.
@@ -71,6 +73,12 @@ impl App {
             return Err(Problem::new(ReasonCode::DeciderLagging));
         }
         Ok(())
+    }
+
+    /// Ends the responses that have no end of their own.
+    pub(super) fn drain(&self) {
+        self.tail.drain();
+        self.tasks.drain();
     }
 
     /// The longest time for a request's body to arrive.

@@ -10,6 +10,7 @@ use super::listeners::Surface;
 use super::openapi;
 use crate::{
     activation, auth, blobs, capability, execution, executor, ingress, page, problem, proofs, reads, tail,
+    tasks,
 };
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
@@ -25,6 +26,7 @@ use crate::{
     tags(
         (name = "ingress", description = "Appending intents"),
         (name = "executions", description = "What allowed intents become"),
+        (name = "tasks", description = "Work for workers, as operators see it"),
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
         (name = "proofs", description = "Showing that the log is what it was"),
@@ -60,6 +62,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(proofs::router())
         .merge(activation::router())
         .merge(capability::public_router())
+        .merge(tasks::public_router())
 }
 
 /// The frame of the task listener's document.
@@ -100,12 +103,14 @@ struct InternalFrame;
 
 /// The routes of the task listener: `/v1/task/*` and `/objects/*`.
 fn task_router() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(TaskFrame::openapi())
+    OpenApiRouter::with_openapi(TaskFrame::openapi()).merge(tasks::task_router())
 }
 
 /// The routes of the internal listener: `/internal/*`.
 fn internal_router() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(InternalFrame::openapi()).merge(capability::internal_router())
+    OpenApiRouter::with_openapi(InternalFrame::openapi())
+        .merge(capability::internal_router())
+        .merge(tasks::internal_router())
 }
 
 fn routes_of(surface: Surface) -> OpenApiRouter<App> {

@@ -37,6 +37,7 @@ use crate::proofs;
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
+use crate::tasks::{self, Tasks};
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +147,7 @@ pub async fn serve(
         Ended::Told => limit.saturating_sub(SHUTDOWN_RESERVE.min(limit / 2)),
         Ended::Dead(_) | Ended::Panicked(_) => LAST_ANSWERS,
     };
-    sockets.end(patience, || app.tail.drain()).await;
+    sockets.end(patience, || app.drain()).await;
     let ended = match ended {
         Ended::Told => threads.end(&app, &signals).await,
         ended @ (Ended::Dead(_) | Ended::Panicked(_)) => ended,
@@ -177,6 +178,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.metrics.checkpoint_size.set(app.proofs.signed_size() as f64);
         app.metrics.checkpoint_signing.set(if app.proofs.is_signing() { 1.0 } else { 0.0 });
         app.executor.measure();
+        app.tasks.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -209,6 +211,27 @@ fn executor_bounds(config: &Config) -> executor::Bounds {
     }
 }
 
+/// What is folded: the records that are durable, the newest of them from memory.
+fn source(store: &Arc<Store>) -> projector::Source<RealDisk> {
+    let live = Arc::clone(&store.live);
+    projector::Source {
+        reader: store.reader.clone(),
+        head: live.watch(),
+        recent: Box::new(move |range| {
+            let group = live.holding(range.start)?;
+            Some(group.slice(range.start, range.end.min(group.end())))
+        }),
+    }
+}
+
+fn task_bounds(config: &Config) -> tasks::Bounds {
+    tasks::Bounds {
+        retry_base: Duration::from_millis(config.tasks.retry_ms),
+        waiters_max: config.tasks.claims_waiting_max,
+        ..tasks::Bounds::default()
+    }
+}
+
 fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
@@ -227,21 +250,12 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     });
     let snapshots = projector::Snapshots::open(&state, projector::Origin(store.origin.clone()))
         .map_err(ServeError::Snapshots)?;
-    let live = Arc::clone(&store.live);
-    let source = projector::Source {
-        reader: store.reader.clone(),
-        head: live.watch(),
-        recent: Box::new(move |range| {
-            let group = live.holding(range.start)?;
-            Some(group.slice(range.start, range.end.min(group.end())))
-        }),
-    };
     let scope = match config.decider.enabled {
         true => projector::Scope::Decisions,
         false => projector::Scope::Head,
     };
-    let projector =
-        Projector::start(source, snapshots, scope, projector::Pace::default()).map_err(ServeError::Thread)?;
+    let projector = Projector::start(source(&store), snapshots, scope, projector::Pace::default())
+        .map_err(ServeError::Thread)?;
     let signals = Arc::new(Signals::default());
     let background = Background {
         store: Arc::clone(&store),
@@ -261,9 +275,19 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         registry: executor::Registry::shipped(),
         bounds: executor_bounds(&config),
     });
+    let tasks = Tasks::new(tasks::Parts {
+        store: Arc::clone(&store),
+        blobs: Arc::clone(&blobs),
+        queue: Arc::clone(&ingress.queue),
+        projector: Arc::clone(&projector),
+        executor: Arc::clone(&executor),
+        capabilities: Arc::clone(&capabilities),
+        bounds: task_bounds(&config),
+    });
     let app = App::new(Parts {
         proofs,
         capabilities,
+        tasks,
         head_at_start: store.reader.head(),
         auth,
         blobs,
@@ -354,6 +378,7 @@ impl Threads {
     async fn end(self, app: &App, signals: &Signals) -> Ended {
         // Before the queue closes, so that what ends in time is recorded.
         app.executor.stop(Duration::from_millis(limits::EXECUTIONS_END_MS)).await;
+        app.tasks.stop(Duration::from_millis(limits::TASKS_END_MS)).await;
         if let Some(decider) = self.decider {
             // Its DECISIONs on their way become durable; what it did not get to, the next start decides.
             let _ = tokio::task::spawn_blocking(move || decider.stop()).await;

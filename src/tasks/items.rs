@@ -1,0 +1,172 @@
+//! The lists of a report: dataset events, outputs, published datasets. Their elements, one by one.
+
+use std::borrow::Cow;
+
+use gesta_log_format::json::canonical;
+use gesta_replay::event::{DatasetMetadata, DatasetName, DatasetVersion, Elements};
+
+use super::request::wrong;
+use crate::limits::TASK_ITEMS_MAX;
+use crate::problem::Problem;
+
+/// What the elements of a list are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Event,
+    Output,
+    Dataset,
+}
+
+const OF_OUTPUT: [&str; 6] =
+    ["cursor", "dataset_uuid", "dataset_version", "location", "output_index", "row_count"];
+const OF_DATASET: [&str; 6] =
+    ["config_hash", "dataset_uuid", "dataset_version", "range_end", "range_start", "storage_ref"];
+const OF_EVENT: [&str; 6] = ["cursor", "dataset_uuid", "dataset_version", "end", "partition_key", "start"];
+
+/// Whether each element of a canonical list is one of these.
+///
+/// # Errors
+/// `INVALID_INPUT` with the pointer of the first that is not.
+pub(super) fn check(list: &[u8], item: Item, pointer: &str) -> Result<(), Problem> {
+    for (nth, element) in Elements::new(list).enumerate() {
+        let at = format!("{pointer}/{nth}");
+        if nth == TASK_ITEMS_MAX {
+            return Err(wrong(pointer, format!("give at most {TASK_ITEMS_MAX}")));
+        }
+        let element = element.filter(|element| element.first() == Some(&b'{'));
+        let element = element.ok_or_else(|| wrong(&at, "has to be an object"))?;
+        check_element(element, item).map_err(|(name, detail)| wrong(&format!("{at}/{name}"), detail))?;
+    }
+    Ok(())
+}
+
+type Fault<'a> = (Cow<'a, str>, &'static str);
+
+fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
+    let known = match item {
+        Item::Event => OF_EVENT,
+        Item::Output => OF_OUTPUT,
+        Item::Dataset => OF_DATASET,
+    };
+    for (key, _) in canonical::Members::new(element).map_while(Result::ok) {
+        if !known.iter().any(|name| name.as_bytes() == key) {
+            return Err((String::from_utf8_lossy(key), "is unknown"));
+        }
+    }
+    let has = |name: &str| member(element, name).is_some();
+    let demand = |name: &'static str| match has(name) {
+        true => Ok(()),
+        false => Err((Cow::Borrowed(name), "is missing")),
+    };
+    match item {
+        Item::Dataset => {
+            name(element)?;
+            demand("storage_ref")
+        }
+        Item::Output => demand("output_index"),
+        Item::Event => {
+            name(element)?;
+            match has("cursor") {
+                true if has("partition_key") || has("start") || has("end") => {
+                    Err((Cow::Borrowed("cursor"), "goes without partition_key, start and end"))
+                }
+                true => Ok(()),
+                false => ["partition_key", "start", "end"].into_iter().try_for_each(demand),
+            }
+        }
+    }
+}
+
+/// Which dataset version an element is about.
+fn name(element: &[u8]) -> Result<DatasetName<'_>, Fault<'_>> {
+    let part = |name: &'static str| {
+        let value = member(element, name).ok_or((Cow::Borrowed(name), "is missing"))?;
+        let text = match value.first() {
+            Some(b'"') => canonical::string(value),
+            Some(digit) if digit.is_ascii_digit() => std::str::from_utf8(value).ok().map(Cow::Borrowed),
+            Some(_) | None => None,
+        };
+        let text = text.filter(|text| is_part(text));
+        text.ok_or((
+            Cow::Borrowed(name),
+            "is no text of 1 to 128 letters, digits, dots, underscores and hyphens",
+        ))
+    };
+    Ok(DatasetName { dataset_uuid: part("dataset_uuid")?, dataset_version: part("dataset_version")? })
+}
+
+/// Whether a text may be a part of a subject.
+fn is_part(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte))
+}
+
+/// The versions that a list publishes, which was checked.
+pub(super) fn versions(list: &[u8]) -> Vec<DatasetVersion<'_>> {
+    let version = |element| {
+        let given = |name| member(element, name).filter(|value| *value != b"null");
+        Some(DatasetVersion {
+            name: name(element).ok()?,
+            metadata: DatasetMetadata {
+                storage_ref: member(element, "storage_ref")?,
+                config_hash: given("config_hash"),
+                range_start: given("range_start"),
+                range_end: given("range_end"),
+            },
+        })
+    };
+    Elements::new(list).flatten().filter_map(version).collect()
+}
+
+fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    canonical::Members::new(object)
+        .map_while(Result::ok)
+        .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_is(item: Item, list: &str, pointer: Option<&str>) {
+        let checked = check(list.as_bytes(), item, "/x");
+        let found = checked.err().map(|problem| problem.body().detail().to_owned());
+        match (found, pointer) {
+            (None, None) => {}
+            (Some(detail), Some(pointer)) if detail.starts_with(&format!("{pointer}:")) => {}
+            (found, _) => panic!("{list}: {found:?}, wanted {pointer:?}"),
+        }
+    }
+
+    #[test]
+    fn an_event_has_a_cursor_or_a_range() {
+        let name = r#""dataset_uuid":"d","dataset_version":"1""#;
+        check_is(Item::Event, "[]", None);
+        check_is(Item::Event, &format!(r#"[{{"cursor":1,{name}}}]"#), None);
+        check_is(Item::Event, &format!(r#"[{{{name},"end":2,"partition_key":"p","start":1}}]"#), None);
+        check_is(Item::Event, &format!(r#"[{{"cursor":1,{name},"end":2}}]"#), Some("/x/0/cursor"));
+        check_is(
+            Item::Event,
+            &format!(r#"[{{"cursor":1,{name}}},{{{name},"end":2}}]"#),
+            Some("/x/1/partition_key"),
+        );
+        check_is(
+            Item::Event,
+            r#"[{"cursor":1,"dataset_uuid":"d/e","dataset_version":"1"}]"#,
+            Some("/x/0/dataset_uuid"),
+        );
+        check_is(Item::Event, "[1]", Some("/x/0"));
+    }
+
+    #[test]
+    fn an_output_and_a_dataset_have_their_members_and_no_others() {
+        check_is(Item::Output, r#"[{"location":"s3://b/k","output_index":0,"row_count":3}]"#, None);
+        check_is(Item::Output, r#"[{"location":"s3://b/k"}]"#, Some("/x/0/output_index"));
+        let dataset = r#"{"dataset_uuid":"d","dataset_version":2,"storage_ref":"s3://b/k/"}"#;
+        check_is(Item::Dataset, &format!("[{dataset}]"), None);
+        check_is(Item::Dataset, r#"[{"dataset_uuid":"d","dataset_version":2}]"#, Some("/x/0/storage_ref"));
+        check_is(Item::Dataset, r#"[{"dataset_uuid":"d","other":1}]"#, Some("/x/0/other"));
+        assert_eq!(versions(format!("[{dataset}]").as_bytes())[0].name.subject(), "dataset/d/2");
+    }
+}
