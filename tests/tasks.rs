@@ -167,6 +167,57 @@ fn a_fence_that_is_not_the_latest_attempts_changes_nothing() {
 }
 
 #[test]
+fn a_heartbeat_in_the_second_half_of_a_lease_extends_it_and_the_absolute_limit_stays() {
+    let world = World::start();
+    world.register("work", &json!({ "lease_seconds": 3 }));
+    world.submit("c", "work");
+    let claim = world.claimed("w-1");
+    until("the lease is extended", || {
+        let beat = world.task(&claim, "heartbeat", &json!({}));
+        assert_eq!(beat.status, 200, "{}", beat.text());
+        let extended = beat.json()["lease_expires_at"] != claim.whole["lease_expires_at"];
+        extended.then_some(())
+    });
+    let extended = world.record("c", "TASK", "extended")["payload"].clone();
+    assert_eq!(extended["attempt"], 1);
+    assert!(extended["lease_expires_at"].as_str() > claim.whole["lease_expires_at"].as_str());
+    world.complete(&claim, &json!(null));
+    world.register("brief", &json!({ "timeout_seconds": 1, "max_attempts": 1 }));
+    world.submit("d", "brief");
+    world.claimed("w-1");
+    world.course("d", "EXECUTION failed");
+    assert_eq!(world.record("d", "TASK", "timed_out")["payload"]["limit"], "absolute");
+}
+
+#[test]
+fn a_task_that_is_to_be_posted_is_not_for_workers() {
+    let world = World::start();
+    let url = json!("https://runner.example/invoke");
+    world.register("posted", &json!({ "kind": "push", "url": url }));
+    world.submit("c", "posted");
+    let task_id = world.task_of("c");
+    world.wait_for(&task_id, "queued");
+    assert_eq!(world.not_claimed(&task_id, "w-1"), "NotFound");
+    assert_eq!(world.claim(&json!({ "worker_id": "w-1", "pools": ["p"] })).status, 204);
+    assert_eq!(world.get("/api/task").json()["pools"][0]["kind"], "push");
+    let shown = world.get("/api/intent/handlers").json()["handlers"].clone();
+    assert_eq!(shown[0]["registration"]["url"], url);
+    for (more, pointer) in [
+        (json!({ "kind": "push" }), "/url"),
+        (json!({ "kind": "push", "url": "http://runner.example/" }), "/url"),
+        (json!({ "kind": "worker", "url": url }), "/url"),
+        (json!({ "kind": "external", "pool": "p" }), "/pool"),
+        (json!({ "kind": "worker", "priority": 10 }), "/priority"),
+        (json!({ "kind": "worker", "timeout_seconds": 86_401 }), "/timeout_seconds"),
+        (json!({ "kind": "worker", "grants": { "s3": { "read_prefixes": ["s3://bucket/*/"] } } }), "/grants"),
+    ] {
+        let mut body = json!({ "intent_type": "t", "handler_name": "h" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        check_problem(&world.post("/api/intent/handlers", &body), 400, "INVALID_INPUT", Some(pointer));
+    }
+}
+
+#[test]
 fn a_report_that_comes_late_counts_until_the_next_claim() {
     let world = World::with(&["tasks.retry_ms=600000"]);
     world.register("work", &json!({ "lease_seconds": 1 }));
