@@ -1,4 +1,4 @@
-//! A client of a Gesta server: plain HTTP/1.1 over connections that are kept alive.
+//! A client of a Gesta server: HTTP/1.1, plain or under TLS, over connections that are kept alive.
 //!
 //! [`Server`] names a server and opens connections to it; [`Submitter`] appends intents and repeats what may be
 //! repeated; [`Tail`] follows the log over restarts without a gap or a repeat. Nothing here prints: who wants to know
@@ -13,6 +13,7 @@ mod outage;
 mod refusal;
 mod submit;
 mod tail;
+mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request};
 
 pub use backoff::Backoff;
-pub use base::{Base, BaseError};
+pub use base::{Base, BaseError, query_text};
 pub use blob::{BlobError, BlobFetcher, BlobTrouble, Fetched};
 pub use call::{Answer, Body, CallError, Caller, Connection, collect};
 pub use frames::{FrameError, Frames, Item};
@@ -29,6 +30,7 @@ pub use outage::{Outage, OutageEvent};
 pub use refusal::Refusal;
 pub use submit::{Acknowledged, SubmitError, Submitter, Trouble};
 pub use tail::{Broken, Disorder, Event, Span, Tail, TailError};
+pub use trust::{Trust, TrustError};
 
 /// Longest time in which a connection is made.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
@@ -51,26 +53,48 @@ struct Parts {
     base: Base,
     host: HeaderValue,
     authorization: Option<HeaderValue>,
+    /// There is one where the base is secure.
+    trust: Option<Trust>,
 }
 
-/// A token that no header can hold.
+/// Why a server cannot be called.
 #[derive(Debug, thiserror::Error)]
-#[error("the token holds characters that no header can")]
-pub struct TokenError;
+pub enum ServerError {
+    /// No header can hold the token.
+    #[error("the token holds characters that no header can")]
+    Token,
+    /// TLS, and nobody is trusted.
+    #[error("{url} is under TLS, and no certificate authority is named")]
+    NoTrust {
+        /// Of the server.
+        url: String,
+    },
+}
+
+/// The header by which a token is shown.
+///
+/// # Errors
+/// [`ServerError::Token`].
+pub fn bearer(token: &str) -> Result<HeaderValue, ServerError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ServerError::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
 
 impl Server {
-    /// Connects to nothing yet.
+    /// Connects to nothing yet. `trust` is used where the base is secure.
     ///
     /// # Errors
-    /// [`TokenError`].
-    pub fn new(base: Base, token: Option<&str>) -> Result<Self, TokenError> {
-        let authorization = token.map(|token| {
-            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| TokenError)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
-        let host = HeaderValue::try_from(base.authority()).map_err(|_| TokenError)?;
-        Ok(Self(Arc::new(Parts { host, authorization: authorization.transpose()?, base })))
+    /// [`ServerError`].
+    pub fn new(base: Base, token: Option<&str>, trust: Option<&Trust>) -> Result<Self, ServerError> {
+        let authorization = token.map(bearer).transpose()?;
+        let trust = trust.filter(|_| base.is_secure()).cloned();
+        if base.is_secure() && trust.is_none() {
+            return Err(ServerError::NoTrust { url: base.to_string() });
+        }
+        let host =
+            HeaderValue::try_from(base.authority()).expect("an authority that was parsed is visible ASCII");
+        Ok(Self(Arc::new(Parts { host, authorization, base, trust })))
     }
 
     /// Where the server is.
@@ -84,7 +108,7 @@ impl Server {
     /// # Errors
     /// [`CallError::Connect`].
     pub async fn connect(&self) -> Result<Connection, CallError> {
-        Connection::open(self.base()).await
+        Connection::open(self.base(), self.0.trust.as_ref()).await
     }
 
     /// A `GET` of a path with its query, which begins with a slash.
@@ -99,6 +123,12 @@ impl Server {
         let mut request = self.request(Method::POST, path, json);
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request
+    }
+
+    /// A `PUT` of bytes.
+    #[must_use]
+    pub fn put(&self, path: &str, bytes: Body) -> Request<Body> {
+        self.request(Method::PUT, path, bytes)
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> Request<Body> {

@@ -263,7 +263,7 @@ fn a_tail_does_not_go_on_in_another_log() {
 fn an_url_that_is_no_servers_is_a_usage_error_and_a_server_that_is_away_is_a_failure() {
     let tls = run(&["tail", "--url", "https://127.0.0.1:1"]);
     assert_eq!(tls.status.code(), Some(2));
-    assert!(text(&tls.stderr).contains("https is not spoken"), "{}", text(&tls.stderr));
+    assert!(text(&tls.stderr).contains("no certificate authority is named"), "{}", text(&tls.stderr));
     let away =
         ["submit", "--url", "http://127.0.0.1:1", "--message", "m", "--thread", "t", "--retry-seconds", "0"];
     let away = run(&away);

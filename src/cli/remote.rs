@@ -1,10 +1,12 @@
 //! What the commands that call a server share.
 
+use std::path::Path;
+
 use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Failure, args};
-use crate::client::{Answer, Base, Caller, Outage, OutageEvent, Refusal, Server};
+use crate::client::{Answer, Base, Caller, Outage, OutageEvent, Refusal, Server, ServerError, Trust};
 
 /// What to do about a server that cannot be reached.
 pub(super) const UNREACHABLE: &str =
@@ -13,15 +15,38 @@ pub(super) const UNREACHABLE: &str =
 /// The server that a command calls.
 ///
 /// # Errors
-/// A URL that is none, a token that no header can hold.
+/// A URL that is none, a token that no header can hold, authorities that cannot be read.
 pub(super) fn server(target: &args::Target) -> Result<Server, Failure> {
-    let base = Base::parse(&target.url).map_err(|error| {
+    let trust = trust(target.ca.as_deref())?;
+    server_at(&target.url, target.token.as_deref(), trust.as_ref())
+}
+
+/// The authorities of a file, where one is named.
+///
+/// # Errors
+/// A file that cannot be read, or holds none.
+pub(super) fn trust(file: Option<&Path>) -> Result<Option<Trust>, Failure> {
+    let file = file.filter(|path| !path.as_os_str().is_empty());
+    file.map(Trust::in_file).transpose().map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+/// A server by its URL.
+///
+/// # Errors
+/// A URL that is none, a token that no header can hold, TLS without a trust.
+pub(super) fn server_at(url: &str, token: Option<&str>, trust: Option<&Trust>) -> Result<Server, Failure> {
+    let base = Base::parse(url).map_err(|error| {
         let hint = error.hint();
         Failure::new(Exit::Usage, error).hint(hint)
     })?;
     // An empty variable is how some environments unset one.
-    let token = target.token.as_deref().map(str::trim).filter(|token| !token.is_empty());
-    Server::new(base, token).map_err(|error| Failure::new(Exit::Usage, error))
+    let token = token.map(str::trim).filter(|token| !token.is_empty());
+    Server::new(base, token, trust).map_err(|error| match error {
+        ServerError::Token => Failure::new(Exit::Usage, error),
+        ServerError::NoTrust { .. } => {
+            Failure::new(Exit::Usage, error).hint("name the PEM file of its authority with --ca or GESTA_CA")
+        }
+    })
 }
 
 /// One thread does it: the rest of the machine is the server's.

@@ -3,9 +3,11 @@
 use hyper::Uri;
 use hyper::http::uri::{PathAndQuery, Scheme};
 
-/// A server's base URL: `http://HOST[:PORT][/PREFIX]`.
+/// A server's base URL: `http://HOST[:PORT][/PREFIX]`, or the same with `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
+    /// Whether TLS is spoken.
+    secure: bool,
     /// Without the brackets of an IPv6 address.
     host: String,
     port: u16,
@@ -17,12 +19,6 @@ pub struct Base {
 /// Why a URL is no server's.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// TLS is not spoken.
-    #[error("{url}: https is not spoken by this version")]
-    Tls {
-        /// As given.
-        url: String,
-    },
     /// Not a URL, or with a part that a base does not have.
     #[error("{url} is not a server's URL: {reason}")]
     Invalid {
@@ -38,15 +34,13 @@ impl BaseError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Tls { .. } => {
-                "call the server's own http address, or a tunnel or proxy that ends TLS on this machine"
-            }
             Self::Invalid { .. } => "write it as http://HOST:PORT, for example http://127.0.0.1:7070",
         }
     }
 }
 
 const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 impl Base {
     /// Reads a URL.
@@ -56,12 +50,12 @@ impl Base {
     pub fn parse(url: &str) -> Result<Self, BaseError> {
         let invalid = |reason| BaseError::Invalid { url: url.to_owned(), reason };
         let uri: Uri = url.trim().parse().map_err(|_| invalid("it cannot be read"))?;
-        match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP => {}
-            Some(scheme) if *scheme == Scheme::HTTPS => return Err(BaseError::Tls { url: url.to_owned() }),
-            Some(_) => return Err(invalid("its scheme is not http")),
+        let secure = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(_) => return Err(invalid("its scheme is neither http nor https")),
             None => return Err(invalid("it does not begin with http://")),
-        }
+        };
         let authority = uri.authority().ok_or_else(|| invalid("it names no host"))?;
         if authority.as_str().contains('@') {
             return Err(invalid("it holds a user; tokens are given with --token or GESTA_TOKEN"));
@@ -74,8 +68,9 @@ impl Base {
             return Err(invalid("it names no host"));
         }
         Ok(Self {
+            secure,
             host,
-            port: authority.port_u16().unwrap_or(HTTP_PORT),
+            port: authority.port_u16().unwrap_or(if secure { HTTPS_PORT } else { HTTP_PORT }),
             authority: authority.as_str().to_owned(),
             prefix: uri.path().trim_end_matches('/').to_owned(),
         })
@@ -85,6 +80,12 @@ impl Base {
     #[must_use]
     pub fn address(&self) -> (&str, u16) {
         (&self.host, self.port)
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// As in the header `Host`.
@@ -104,8 +105,17 @@ impl Base {
 
 impl std::fmt::Display for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        let scheme = if self.secure { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
+}
+
+/// `text` as a part of a path or the value of a query, percent-encoded.
+#[must_use]
+pub fn query_text(text: &str) -> String {
+    let mut encoded = String::new();
+    encode(&mut encoded, text);
+    encoded
 }
 
 /// Appends `text` to a query, percent-encoded.
@@ -137,13 +147,21 @@ mod tests {
         check("http://localhost/", ("localhost", 80), "/tail?since=1");
         check("http://[::1]:9", ("::1", 9), "/tail?since=1");
         check("http://h:1/gesta/", ("h", 1), "/gesta/tail?since=1");
+        check("https://h", ("h", 443), "/tail?since=1");
     }
 
     #[test]
     fn what_is_no_servers_url_is_refused() {
-        assert!(matches!(Base::parse("https://h"), Err(BaseError::Tls { .. })));
         for url in ["", "h:1", "127.0.0.1:7070", "ftp://h", "http://u:p@h", "http://h?x=1", "http://"] {
             assert!(matches!(Base::parse(url), Err(BaseError::Invalid { .. })), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_base_is_shown_as_it_was_given() {
+        for url in ["http://h:1", "https://h/gesta"] {
+            let base = Base::parse(url).unwrap();
+            assert_eq!((base.to_string().as_str(), base.is_secure()), (url, url.starts_with("https")));
         }
     }
 

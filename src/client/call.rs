@@ -10,10 +10,11 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HeaderMap, RETRY_AFTER};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{ANSWER_BYTES_MAX, ANSWER_PATIENCE, Base, CONNECT_PATIENCE, Server};
+use super::{ANSWER_BYTES_MAX, ANSWER_PATIENCE, Base, CONNECT_PATIENCE, Server, Trust};
 
 /// The body of a request.
 pub type Body = Full<Bytes>;
@@ -47,20 +48,32 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(base: &Base) -> Result<Self, CallError> {
+    /// Under TLS where `trust` is given.
+    pub(super) async fn open(base: &Base, trust: Option<&Trust>) -> Result<Self, CallError> {
         let authority = base.authority().to_owned();
         let connect = async {
             let stream = TcpStream::connect(base.address()).await?;
             stream.set_nodelay(true)?;
-            Ok(stream)
-        };
-        let stream = match timeout(CONNECT_PATIENCE, connect).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(cause)) => return Err(CallError::Connect { authority, cause }),
-            Err(_elapsed) => {
-                return Err(CallError::Connect { authority, cause: io::ErrorKind::TimedOut.into() });
+            match trust {
+                None => Ok(Self::over(stream, &authority).await),
+                Some(trust) => {
+                    let stream = trust.connect(base.address().0, stream).await?;
+                    Ok(Self::over(stream, &authority).await)
+                }
             }
         };
+        match timeout(CONNECT_PATIENCE, connect).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(cause)) => Err(CallError::Connect { authority, cause }),
+            Err(_elapsed) => Err(CallError::Connect { authority, cause: io::ErrorKind::TimedOut.into() }),
+        }
+    }
+
+    async fn over<S>(stream: S, authority: &str) -> Result<Self, CallError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let authority = authority.to_owned();
         match http1::handshake(TokioIo::new(stream)).await {
             Ok((sender, connection)) => {
                 // How it ends, the request that is under way learns.

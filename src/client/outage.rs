@@ -25,13 +25,15 @@ impl Outage {
         Self { lost: AtomicBool::new(false), tell: Box::new(tell) }
     }
 
-    pub(super) fn lost(&self, why: &dyn Display) {
+    /// Says that a call came to nothing, because of this.
+    pub fn lost(&self, why: &dyn Display) {
         if !self.lost.swap(true, Ordering::Relaxed) {
             (self.tell)(OutageEvent::Lost(why));
         }
     }
 
-    pub(super) fn back(&self) {
+    /// Says that a call was answered.
+    pub fn back(&self) {
         if self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Relaxed) {
             (self.tell)(OutageEvent::Back);
         }

@@ -15,6 +15,9 @@ pub struct Target {
     /// Access token; better in the environment, where other users do not see it
     #[arg(long, env = "GESTA_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// PEM file of the authorities that are believed where the URL is https
+    #[arg(long, env = "GESTA_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Target {

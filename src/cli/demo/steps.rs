@@ -70,7 +70,7 @@ fn start(home: &Home, say: &mut Say) -> Result<Served, Failure> {
 
 fn client(served: &Served) -> Result<Server, Failure> {
     let base = Base::parse(&served.url).map_err(|error| Failure::new(Exit::Failed, error))?;
-    Server::new(base, None).map_err(|error| Failure::new(Exit::Failed, error))
+    Server::new(base, None, None).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
 async fn post(say: &mut Say, server: &Server, outage: &Arc<Outage>) -> Result<(), Failure> {
