@@ -27,6 +27,7 @@ mod source;
 pub mod submit;
 pub mod tail;
 pub mod token;
+pub mod worker;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ commands! {
     Submit(args::Submit) => submit::run;
     /// Print records as they come, from any point, over restarts of the server
     Tail(args::Tail) => tail::run;
+    /// Run a program for each task of a pool
+    Worker(args::Worker) => worker::run;
     /// Print the effective configuration and where each value came from
     Config(args::Config) => config::run;
     /// Tell what a data directory holds, and check all of it

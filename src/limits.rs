@@ -205,6 +205,17 @@ bounds! {
     /// Longest time that records of tasks on their way have at the end of the process, in milliseconds.
     TASKS_END_MS: u64 = 1000;
 
+    /// Most tasks that one `gesta worker` runs at once.
+    WORKER_TASKS_MAX: u16 = 1024;
+    /// Longest id of a worker that `gesta worker` takes, in bytes.
+    WORKER_ID_BYTES_MAX: usize = 128;
+    /// Most that a program of `gesta worker` may write to standard output, in bytes; more is no result.
+    WORKER_STDOUT_BYTES_MAX: usize = 16 * MIB;
+    /// What is kept of a program's standard error, in bytes: its end.
+    WORKER_STDERR_BYTES_MAX: usize = MIB;
+    /// Longest error message that `gesta worker` reports, in bytes.
+    WORKER_ERROR_BYTES_MAX: usize = 4 * KIB;
+
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Piece of a blob that is held in memory, read, written and hashed at once, in bytes.

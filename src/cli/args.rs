@@ -5,6 +5,7 @@ mod offline;
 mod policy;
 mod proofs;
 mod settings;
+mod worker;
 
 use clap::{Args, Subcommand};
 
@@ -19,6 +20,7 @@ pub use policy::{
 };
 pub use proofs::{Checkpoint, KeyUse, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
 pub use settings::Settings;
+pub use worker::Worker;
 
 use crate::auth::Role;
 use crate::limits;
@@ -159,6 +161,8 @@ mod tests {
         check::<Context>("check f").unwrap();
         check::<Context>("activate f --url http://x").unwrap();
         check::<Context>("show --json").unwrap();
+        check::<Worker>("--exec cat --pool a,b --url http://x --task-url http://y --once --json").unwrap();
+        check::<Worker>("--exec cat --pool a --pool b --url http://x --task-url http://y --max 9").unwrap();
         check::<Demo>("").unwrap();
     }
 
@@ -170,6 +174,8 @@ mod tests {
         assert!(check::<Submit>("--ndjson - --actor a").is_err());
         assert!(check::<Tail>("--raw --json").is_err());
         assert!(check::<Salvage>("d").is_err());
+        assert!(check::<Worker>("--exec cat --pool a --url u --task-url t --once --max 2").is_err());
+        assert!(check::<Worker>("--exec cat --url u --task-url t").is_err());
         assert!(check::<Dump>("d --raw --json").is_err());
         assert!(check::<TokenNew>("--name n --roles nobody").is_err());
         assert!(check::<Token>("service --name n --issuer o").is_err());
