@@ -26,6 +26,7 @@ mod show;
 mod source;
 pub mod submit;
 pub mod tail;
+pub mod tasks;
 pub mod token;
 pub mod worker;
 
@@ -71,6 +72,10 @@ commands! {
     Submit(args::Submit) => submit::run;
     /// Print records as they come, from any point, over restarts of the server
     Tail(args::Tail) => tail::run;
+    /// List, show, cancel and retry tasks
+    Tasks(args::Tasks) => tasks::run;
+    /// Show who runs which task, and until when
+    Leases(args::Leases) => tasks::leases;
     /// Run a program for each task of a pool
     Worker(args::Worker) => worker::run;
     /// Print the effective configuration and where each value came from

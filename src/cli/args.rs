@@ -5,6 +5,7 @@ mod offline;
 mod policy;
 mod proofs;
 mod settings;
+mod tasks;
 mod worker;
 
 use clap::{Args, Subcommand};
@@ -20,6 +21,7 @@ pub use policy::{
 };
 pub use proofs::{Checkpoint, KeyUse, Keys, KeysCommand, KeysNew, KeysRotate, KeysShow, Prove};
 pub use settings::Settings;
+pub use tasks::{Leases, Tasks, TasksCancel, TasksCommand, TasksLs, TasksRetry, TasksShow, Which};
 pub use worker::Worker;
 
 use crate::auth::Role;
@@ -163,6 +165,11 @@ mod tests {
         check::<Context>("show --json").unwrap();
         check::<Worker>("--exec cat --pool a,b --url http://x --task-url http://y --once --json").unwrap();
         check::<Worker>("--exec cat --pool a --pool b --url http://x --task-url http://y --max 9").unwrap();
+        check::<Tasks>("ls --state queued --pool p --stream s --limit 9 --json").unwrap();
+        check::<Tasks>("show ID --json").unwrap();
+        check::<Tasks>("cancel ID --reason r").unwrap();
+        check::<Tasks>("retry ID --ca f").unwrap();
+        check::<Leases>("--pool p --url http://x").unwrap();
         check::<Demo>("").unwrap();
     }
 
