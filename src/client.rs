@@ -30,7 +30,7 @@ pub use outage::{Outage, OutageEvent};
 pub use refusal::Refusal;
 pub use submit::{Acknowledged, SubmitError, Submitter, Trouble};
 pub use tail::{Broken, Disorder, Event, Span, Tail, TailError};
-pub use trust::{Trust, TrustError};
+pub use trust::{Identity, Trust, TrustError};
 
 /// Longest time in which a connection is made.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);

@@ -259,6 +259,41 @@ fn a_tail_does_not_go_on_in_another_log() {
     assert!(told.contains("the tail began in the log gesta.local/") && told.contains("hint:"), "{told}");
 }
 
+/// An authority, written to `NAME-ca.pem`, and a certificate of 127.0.0.1 that it signed, as `NAME.pem` and `NAME.key`.
+fn authority(directory: &Path, name: &str) {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let write = |suffix: &str, pem: String| fs::write(directory.join(format!("{name}{suffix}")), pem).unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let signed = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer);
+    write("-ca.pem", issuer.pem());
+    write(".pem", signed.unwrap().pem());
+    write(".key", key.serialize_pem());
+}
+
+#[test]
+fn a_command_speaks_tls_with_a_server_whose_authority_it_was_told_and_with_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    ["own", "other"].into_iter().for_each(|name| authority(directory.path(), name));
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let data = directory.path().join("data");
+    let (certificate, key) = (format!("tls.certificate={}", path("own.pem")), format!("tls.key={}", path("own.key")));
+    let server = Server::start(&data, &[&certificate, &key, "tls.public=true"]);
+    let url = server.url().replace("http:", "https:");
+    let message = ["submit", "--url", &url, "--message", "m", "--thread", "t", "--retry-seconds", "0"];
+    fine(&run(&[&message[..], &["--ca", &path("own-ca.pem")]].concat()));
+    let tail = ["tail", "--url", &url, "--raw", "--ca", &path("own-ca.pem")];
+    assert_eq!(records(fine(&run(&tail))).len(), 1);
+    let other = run(&[&message[..], &["--ca", &path("other-ca.pem")]].concat());
+    assert_eq!(other.status.code(), Some(1));
+    assert!(text(&other.stderr).contains("invalid peer certificate"), "{}", text(&other.stderr));
+    let none = run(&[&message[..], &["--ca", &path("own.key")]].concat());
+    assert_eq!(none.status.code(), Some(2));
+    assert!(text(&none.stderr).contains("holds no certificate"), "{}", text(&none.stderr));
+}
+
 #[test]
 fn an_url_that_is_no_servers_is_a_usage_error_and_a_server_that_is_away_is_a_failure() {
     let tls = run(&["tail", "--url", "https://127.0.0.1:1"]);

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Failure, args};
-use crate::client::{Answer, Base, Caller, Outage, OutageEvent, Refusal, Server, ServerError, Trust};
+use crate::client::{Answer, Base, Caller, Identity, Outage, OutageEvent, Refusal, Server, ServerError, Trust};
 
 /// What to do about a server that cannot be reached.
 pub(super) const UNREACHABLE: &str =
@@ -17,17 +17,17 @@ pub(super) const UNREACHABLE: &str =
 /// # Errors
 /// A URL that is none, a token that no header can hold, authorities that cannot be read.
 pub(super) fn server(target: &args::Target) -> Result<Server, Failure> {
-    let trust = trust(target.ca.as_deref())?;
+    let trust = trust(target.ca.as_deref(), None)?;
     server_at(&target.url, target.token.as_deref(), trust.as_ref())
 }
 
-/// The authorities of a file, where one is named.
+/// The authorities of a file, where one is named, and what is shown to servers that ask.
 ///
 /// # Errors
 /// A file that cannot be read, or holds none.
-pub(super) fn trust(file: Option<&Path>) -> Result<Option<Trust>, Failure> {
+pub(super) fn trust(file: Option<&Path>, identity: Option<&Identity>) -> Result<Option<Trust>, Failure> {
     let file = file.filter(|path| !path.as_os_str().is_empty());
-    file.map(Trust::in_file).transpose().map_err(|error| Failure::new(Exit::Usage, error))
+    file.map(|file| Trust::in_file(file, identity)).transpose().map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// A server by its URL.

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use self::journal::Journal;
 use self::shift::Shift;
 use super::{Exit, Failure, args, remote};
-use crate::client::{Outage, Server};
+use crate::client::{Identity, Outage, Server};
 use crate::limits::WORKER_ID_BYTES_MAX;
 
 /// For how long a claim waits for a task; then it is asked again.
@@ -80,7 +80,9 @@ fn ground(arguments: args::Worker) -> Result<Ground, Failure> {
             .hint(format!("use 1 to {WORKER_ID_BYTES_MAX} letters, digits, `.`, `_` or `-`")));
     }
     let token = token(&arguments)?;
-    let trust = remote::trust(arguments.ca.as_deref())?;
+    let identity = arguments.cert.clone().zip(arguments.key.clone());
+    let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+    let trust = remote::trust(arguments.ca.as_deref(), identity.as_ref())?;
     let server = |url: &str| remote::server_at(url, token.as_deref(), trust.as_ref());
     Ok(Ground {
         internal: server(&arguments.url)?,

@@ -40,6 +40,12 @@ pub struct Worker {
     /// PEM file of the authorities that are believed where the URLs are https
     #[arg(long, env = "GESTA_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
+    /// PEM file of the certificate that is shown to a listener that asks for one
+    #[arg(long, requires = "key", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, requires = "cert", value_name = "FILE")]
+    pub key: Option<PathBuf>,
     /// Tasks that are run at once
     #[arg(long, default_value_t = 1, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=limits::WORKER_TASKS_MAX as i64))]
