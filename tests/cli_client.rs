@@ -262,7 +262,8 @@ fn a_tail_does_not_go_on_in_another_log() {
 /// An authority, written to `NAME-ca.pem`, and a certificate of 127.0.0.1 that it signed, as `NAME.pem` and `NAME.key`.
 fn authority(directory: &Path, name: &str) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    let write = |suffix: &str, pem: String| fs::write(directory.join(format!("{name}{suffix}")), pem).unwrap();
+    let write =
+        |suffix: &str, pem: String| fs::write(directory.join(format!("{name}{suffix}")), pem).unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -279,7 +280,8 @@ fn a_command_speaks_tls_with_a_server_whose_authority_it_was_told_and_with_no_ot
     ["own", "other"].into_iter().for_each(|name| authority(directory.path(), name));
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let data = directory.path().join("data");
-    let (certificate, key) = (format!("tls.certificate={}", path("own.pem")), format!("tls.key={}", path("own.key")));
+    let (certificate, key) =
+        (format!("tls.certificate={}", path("own.pem")), format!("tls.key={}", path("own.key")));
     let server = Server::start(&data, &[&certificate, &key, "tls.public=true"]);
     let url = server.url().replace("http:", "https:");
     let message = ["submit", "--url", &url, "--message", "m", "--thread", "t", "--retry-seconds", "0"];

@@ -6,7 +6,9 @@ use indicatif::ProgressBar;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Failure, args};
-use crate::client::{Answer, Base, Caller, Identity, Outage, OutageEvent, Refusal, Server, ServerError, Trust};
+use crate::client::{
+    Answer, Base, Caller, Identity, Outage, OutageEvent, Refusal, Server, ServerError, Trust,
+};
 
 /// What to do about a server that cannot be reached.
 pub(super) const UNREACHABLE: &str =
@@ -27,7 +29,9 @@ pub(super) fn server(target: &args::Target) -> Result<Server, Failure> {
 /// A file that cannot be read, or holds none.
 pub(super) fn trust(file: Option<&Path>, identity: Option<&Identity>) -> Result<Option<Trust>, Failure> {
     let file = file.filter(|path| !path.as_os_str().is_empty());
-    file.map(|file| Trust::in_file(file, identity)).transpose().map_err(|error| Failure::new(Exit::Usage, error))
+    file.map(|file| Trust::in_file(file, identity))
+        .transpose()
+        .map_err(|error| Failure::new(Exit::Usage, error))
 }
 
 /// A server by its URL.
