@@ -126,6 +126,9 @@ fn list(
     let mut caller = Caller::new(remote::server(target)?);
     let query = Query { state, pool: which.pool.as_deref(), stream_id: which.stream.as_deref() };
     let tasks = remote::runtime()?.block_on(pages(&mut caller, &query, which.limit))?;
+    if tasks.more {
+        eprintln!("note: there are more; --limit says how many are listed");
+    }
     if which.json {
         return output::write(|out| tasks.found.iter().try_for_each(|task| writeln!(out, "{task}")));
     }
@@ -134,11 +137,7 @@ fn list(
         let task: Task = understood(task)?;
         row(&task).into_iter().for_each(|row| table.push(row));
     }
-    output::write(|out| table.write(out))?;
-    if tasks.more {
-        eprintln!("note: there are more; --limit says how many are listed");
-    }
-    Ok(())
+    output::write(|out| table.write(out))
 }
 
 fn show(arguments: &args::TasksShow) -> Result<(), Failure> {
