@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,11 @@ impl Home {
         Ok(Self { data, temporary })
     }
 
+    /// Where the log of the second part lies.
+    pub(super) fn pipeline(&self) -> PathBuf {
+        self.data.join("pipeline")
+    }
+
     /// What to do next.
     pub(super) fn farewell(&self) -> String {
         let start =
@@ -43,7 +48,8 @@ impl Home {
         if self.temporary {
             return start.to_owned();
         }
-        format!("The log is still in {}.\n{start}", self.data.display())
+        let (first, second) = (self.data.display(), self.pipeline());
+        format!("The logs are still in {first} and {}.\n{start}", second.display())
     }
 }
 
@@ -59,6 +65,9 @@ impl Drop for Home {
 pub(super) struct Served {
     child: Child,
     pub(super) url: String,
+    /// Of its listener for tasks; empty where there is none, as the next.
+    pub(super) task: String,
+    pub(super) internal: String,
     /// From its start until requests were served.
     pub(super) took: Duration,
 }
@@ -67,27 +76,65 @@ impl Served {
     /// # Errors
     /// It does not start.
     pub(super) fn start(home: &Home, listen: &str) -> Result<Self, Failure> {
-        let began = Instant::now();
+        let mut command = Self::program("serve")?;
+        command.args(["--listen", listen, "--data"]).arg(&home.data);
+        // What is shown is the log: what is posted is all that is in it.
+        command.env("GESTA_DECIDER__ENABLED", "false");
+        Self::spawn(command, [""])
+    }
+
+    /// With all three listeners, and the tokens of a configuration file.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub(super) fn start_with_workers(data: &Path, config: &Path) -> Result<Self, Failure> {
+        let mut command = Self::program("serve")?;
+        command.arg("--config").arg(config);
+        command.args(["--listen", "127.0.0.1:0", "--insecure-loopback", "--data"]).arg(data);
+        command.args(["--listen-task", "127.0.0.1:0", "--listen-internal", "127.0.0.1:0"]);
+        Self::spawn(command, ["", "task ", "internal "])
+    }
+
+    /// A command of this program, the same whatever is set for other servers.
+    ///
+    /// # Errors
+    /// The program cannot be found.
+    pub(super) fn program(name: &str) -> Result<Command, Failure> {
         let program = std::env::current_exe().map_err(|cause| failed("find this program", cause))?;
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
-            // The demo is the same whatever is set for other servers.
             if name.to_string_lossy().starts_with("GESTA_") {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--listen", listen, "--data"]).arg(&home.data).env("RUST_LOG", "error");
-        // What is shown is the log: what is posted is all that is in it.
-        command.env("GESTA_DECIDER__ENABLED", "false");
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg(name).env("RUST_LOG", "error").stdin(Stdio::null());
+        Ok(command)
+    }
+
+    /// Waits until it has said its URLs, each behind its prefix: the public one, that for tasks, the internal one.
+    fn spawn<const LINES: usize>(mut command: Command, prefixes: [&str; LINES]) -> Result<Self, Failure> {
+        let began = Instant::now();
+        command.stdout(Stdio::piped());
         let mut child = command.spawn().map_err(|cause| failed("start the server", cause))?;
-        let mut url = String::new();
-        let read = child.stdout.take().map(|output| BufReader::new(output).read_line(&mut url));
-        let mut served = Self { child, url: url.trim().to_owned(), took: began.elapsed() };
-        if !matches!(read, Some(Ok(_))) || !served.url.starts_with("http://") {
-            served.kill();
-            return Err(failed("start the server", "it ended before it was ready"));
+        let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
+        let mut served = Self {
+            child,
+            url: String::new(),
+            task: String::new(),
+            internal: String::new(),
+            took: Duration::ZERO,
+        };
+        let mut lines = lines.into_iter().flatten().map_while(Result::ok);
+        for (url, prefix) in
+            [&mut served.url, &mut served.task, &mut served.internal].into_iter().zip(prefixes)
+        {
+            let line = lines.next().unwrap_or_default();
+            match line.strip_prefix(prefix).filter(|said| said.starts_with("http://")) {
+                Some(said) => *url = said.to_owned(),
+                None => return Err(failed("start the server", "it ended before it was ready")),
+            }
         }
+        served.took = began.elapsed();
         Ok(served)
     }
 

@@ -44,7 +44,7 @@ struct Posted {
 /// A step that did not come out as it should.
 pub(super) async fn run(home: &Home, say: &mut Say) -> Result<(), Failure> {
     let mut served = start(home, say)?;
-    let server = client(&served)?;
+    let server = client(&served.url)?;
     // Lost connections are part of the show, and told by it.
     let outage = Arc::new(Outage::new(|_| {}));
     post(say, &server, &outage).await?;
@@ -68,8 +68,8 @@ fn start(home: &Home, say: &mut Say) -> Result<Served, Failure> {
     Ok(served)
 }
 
-fn client(served: &Served) -> Result<Server, Failure> {
-    let base = Base::parse(&served.url).map_err(|error| Failure::new(Exit::Failed, error))?;
+fn client(url: &str) -> Result<Server, Failure> {
+    let base = Base::parse(url).map_err(|error| Failure::new(Exit::Failed, error))?;
     Server::new(base, None, None).map_err(|error| Failure::new(Exit::Failed, error))
 }
 
@@ -225,7 +225,7 @@ async fn submit(submitter: &mut Submitter, correlation_id: &str, message: &str) 
     Ok(Posted { index, replayed })
 }
 
-fn check(holds: bool, what_if_not: &str) -> Result<(), Failure> {
+pub(super) fn check(holds: bool, what_if_not: &str) -> Result<(), Failure> {
     if holds {
         return Ok(());
     }
