@@ -8,6 +8,7 @@ use mio::{Events, Poll, Token};
 use serde_json::json;
 
 use crate::args::Args;
+use crate::intent::CHAT;
 use crate::poster::Poster;
 use crate::process::cpu_seconds;
 use crate::protocol::Protocol;
@@ -50,9 +51,12 @@ pub(crate) fn run(args: &mut Args) -> crate::Outcome {
         count: args.optional("count")?,
         pid: args.optional("pid")?,
     };
+    let intent_type = args.optional("intent-type")?.unwrap_or_else(|| CHAT.to_owned());
     args.finish()?;
     let poll = Poll::new()?;
-    let mut poster = Poster::connect(protocol, addr, plan.connections, poll.registry(), Instant::now())?;
+    let registry = poll.registry();
+    let mut poster =
+        Poster::connect(protocol, addr, &intent_type, plan.connections, registry, Instant::now())?;
     let measured = measure(&plan, poll, &mut poster)?;
     let latency = &measured.latency;
     Ok(json!({

@@ -65,7 +65,7 @@ pub(crate) fn run(args: &mut Args) -> crate::Outcome {
     let pid: u32 = args.required("pid")?;
     args.finish()?;
     let (poll, epoch) = (Poll::new()?, Instant::now());
-    let poster = Poster::connect(protocol, addr, POSTERS, poll.registry(), epoch)?;
+    let poster = Poster::connect(protocol, addr, intent::CHAT, POSTERS, poll.registry(), epoch)?;
     let mut stage = Stage::new(poll, epoch, poster);
     let ticker = Ticker::start(stage.poll.registry(), TICK, Duration::from_secs_f64(1.0 / rate))?;
     // First without followers, so that what the server allocates for its first appends is not

@@ -1,11 +1,14 @@
 //! The 450-byte intent that every target gets: the body of `POST /ingress/intent`, with a
-//! correlation id and a turn id of its own each time.
+//! correlation id and a turn id of its own each time. Its type says what Gesta makes of it.
 //!
 //! A connection keeps one request and overwrites the digits that change; nothing is formatted or
 //! allocated for each request.
 
 /// Bytes of one intent.
 pub(crate) const BODY_LEN: usize = 450;
+
+/// The intent type that Gesta answers by itself.
+pub(crate) const CHAT: &str = "chat.message";
 
 /// Begins a stamp in the message text: the time of sending, a dot, the intent's number.
 const STAMP: &[u8] = b"@t=";
@@ -30,11 +33,11 @@ pub(crate) struct Slots {
 
 /// An intent of exactly `BODY_LEN` bytes, its slots still unfilled. `run` makes its ids different
 /// from those of every other run against the same server.
-fn body(run: u32) -> String {
+fn body(run: u32, intent_type: &str) -> String {
     let id = format!("{run:08x}-{COUNT_SLOT}");
     let text = |message: &str| {
         format!(
-            r#"{{"interface_version":2,"correlation_id":"c-{id}","payload":{{"stream_id":"default","lane":"user","actor":"user-0001","intent_type":"chat.message","thread_id":"thread-{THREAD_SLOT}","turn_id":"t-{id}","parent_turn_id":null,"payload":{{"message":"{message}","thread_id":"thread-{THREAD_SLOT}","turn_id":"t-{id}"}}}}}}"#
+            r#"{{"interface_version":2,"correlation_id":"c-{id}","payload":{{"stream_id":"default","lane":"user","actor":"user-0001","intent_type":"{intent_type}","thread_id":"thread-{THREAD_SLOT}","turn_id":"t-{id}","parent_turn_id":null,"payload":{{"message":"{message}","thread_id":"thread-{THREAD_SLOT}","turn_id":"t-{id}"}}}}}}"#
         )
     };
     let message = format!("@t={TIME_SLOT}.{COUNT_SLOT} ");
@@ -44,8 +47,8 @@ fn body(run: u32) -> String {
 }
 
 /// A whole request, the intent between `prefix` and `suffix`, and where its digits stand.
-pub(crate) fn request(run: u32, prefix: &[u8], suffix: &[u8]) -> (Vec<u8>, Slots) {
-    let body = body(run);
+pub(crate) fn request(run: u32, intent_type: &str, prefix: &[u8], suffix: &[u8]) -> (Vec<u8>, Slots) {
+    let body = body(run, intent_type);
     let all = |slot: &str| body.match_indices(slot).map(|(at, _)| prefix.len() + at).collect::<Vec<_>>();
     let time = prefix.len() + body.find(TIME_SLOT).expect("the message holds the time's slot");
     let slots = Slots { counts: all(COUNT_SLOT), threads: all(THREAD_SLOT), time };
@@ -89,7 +92,7 @@ mod tests {
 
     #[test]
     fn an_intent_is_450_bytes_of_json_with_ids_of_its_own() {
-        let (mut request, slots) = request(7, b"head", b"tail");
+        let (mut request, slots) = request(7, CHAT, b"head", b"tail");
         slots.fill(&mut request, 1_234, 99);
         let body = &request[4..request.len() - 4];
         assert_eq!(body.len(), BODY_LEN);

@@ -23,7 +23,8 @@ type Outcome = Result<serde_json::Value, Box<dyn std::error::Error>>;
 
 const USAGE: &str = "\
 usage: load append --protocol http|redis|nats --addr IP:PORT --target PATH|STREAM|SUBJECT --connections N
-            --seconds S [--warmup S] [--rate N] [--count N] [--content-type TYPE] [--pid PID]
+            --seconds S [--warmup S] [--rate N] [--count N] [--content-type TYPE] [--header LINE]
+            [--intent-type TYPE] [--pid PID]
        load fsync-probe --file PATH --seconds S
        load catchup --addr IP:PORT --path PATH --followers N [--end-marker TEXT] [--record-marker TEXT]
             [--save FILE] [--timeout S]

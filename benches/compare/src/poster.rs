@@ -43,6 +43,7 @@ impl Poster {
     pub(crate) fn connect(
         protocol: Protocol,
         addr: SocketAddr,
+        intent_type: &str,
         connections: usize,
         registry: &Registry,
         epoch: Instant,
@@ -55,7 +56,7 @@ impl Poster {
             let mut stream = TcpStream::from_std(stream);
             registry.register(&mut stream, Token(number), Interest::READABLE | Interest::WRITABLE)?;
             let (prefix, suffix) = protocol.frame(addr, number);
-            let (request, slots) = intent::request(run, &prefix, &suffix);
+            let (request, slots) = intent::request(run, intent_type, &prefix, &suffix);
             let answer = vec![0; ANSWER_BYTES_MAX].into_boxed_slice();
             all.push(Connection {
                 sent: request.len(),

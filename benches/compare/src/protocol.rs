@@ -11,7 +11,7 @@ use crate::intent::BODY_LEN;
 /// One append, spoken in the server's own protocol.
 pub(crate) enum Protocol {
     /// `POST` of the intent; any 2xx acknowledges it.
-    Http { path: String, content_type: String },
+    Http { path: String, content_type: String, header: Option<String> },
     /// `XADD` to a stream; the id acknowledges it.
     Redis { stream: String },
     /// A publication to a subject that JetStream stores; the stream's answer acknowledges it.
@@ -39,12 +39,14 @@ pub(crate) enum Reply {
 }
 
 impl Protocol {
-    /// From `--protocol`, `--target` and `--content-type`.
+    /// From `--protocol`, `--target`, `--content-type` and `--header`.
     pub(crate) fn from_args(args: &mut Args) -> Result<Self, String> {
         let target = args.required("target")?;
         let content_type = args.optional("content-type")?.unwrap_or_else(|| "application/json".to_owned());
         match args.optional::<String>("protocol")?.as_deref() {
-            None | Some("http") => Ok(Self::Http { path: target, content_type }),
+            None | Some("http") => {
+                Ok(Self::Http { path: target, content_type, header: args.optional("header")? })
+            }
             Some("redis") => Ok(Self::Redis { stream: target }),
             Some("nats") => Ok(Self::Nats { subject: target }),
             Some(unknown) => Err(format!("--protocol cannot be {unknown:?}")),
@@ -71,9 +73,10 @@ impl Protocol {
     /// The bytes before and after the intent's in one request of this connection.
     pub(crate) fn frame(&self, addr: SocketAddr, connection: usize) -> (Vec<u8>, Vec<u8>) {
         match self {
-            Self::Http { path, content_type } => {
+            Self::Http { path, content_type, header } => {
+                let header = header.as_ref().map(|line| format!("{line}\r\n")).unwrap_or_default();
                 let head = format!(
-                    "POST {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Type: {content_type}\r\nContent-Length: {BODY_LEN}\r\n\r\n"
+                    "POST {path} HTTP/1.1\r\nHost: {addr}\r\nContent-Type: {content_type}\r\n{header}Content-Length: {BODY_LEN}\r\n\r\n"
                 );
                 (head.into_bytes(), Vec::new())
             }
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_acknowledgement_is_recognised_once_it_is_whole() {
-        let http = Protocol::Http { path: String::new(), content_type: String::new() };
+        let http = Protocol::Http { path: String::new(), content_type: String::new(), header: None };
         let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}";
         check(&http, answer, Reply::Acknowledged { len: answer.len() });
         let answer = b"HTTP/1.1 204 No Content\r\nstream-next-offset: 7\r\n\r\n";
