@@ -11,10 +11,13 @@ mod fanout;
 mod fsync_probe;
 mod http;
 mod intent;
+mod leases;
 mod poster;
 mod process;
 mod protocol;
 mod schedule;
+mod tasks;
+mod wire;
 
 use args::Args;
 
@@ -29,7 +32,13 @@ usage: load append --protocol http|redis|nats --addr IP:PORT --target PATH|STREA
        load catchup --addr IP:PORT --path PATH --followers N [--end-marker TEXT] [--record-marker TEXT]
             [--save FILE] [--timeout S]
        load fanout --addr IP:PORT --target PATH --path PATH --followers N --rate N --seconds S --pid PID
-            [--content-type TYPE]";
+            [--content-type TYPE]
+       load tasks --protocol gesta|postgres|redis --workers N --seconds S [--warmup S] --pid PID
+            gesta: --internal IP:PORT --task IP:PORT --token TOKEN --pool POOL
+            postgres: --addr IP:PORT --user NAME --database NAME
+            redis: --addr IP:PORT --stream NAME --group NAME
+       load leases --internal IP:PORT --task IP:PORT --token TOKEN --pool POOL --leases N --few N --silent N
+            --silent-file FILE --lease-ms MS --seconds S --pid PID";
 
 fn main() {
     match run() {
@@ -50,6 +59,8 @@ fn run() -> Outcome {
         "fsync-probe" => fsync_probe::run(&mut args),
         "catchup" => catchup::run(&mut args),
         "fanout" => fanout::run(&mut args),
+        "tasks" => tasks::run(&mut args),
+        "leases" => leases::run(&mut args),
         unknown => Err(format!("unknown mode {unknown:?}\n{USAGE}").into()),
     }
 }
