@@ -83,9 +83,34 @@ def debian(out, package, program):
     binary = next((binary for binary in binaries if binary.exists()), None)
     if binary is None:
         raise Failed(f"Debian's {package} holds no {program}")
+    return binary, _libraries(root)
+
+
+def postgresql(out):
+    """The directory of PostgreSQL's programs: the system's, or one unpacked beside it, with the environment it needs."""
+    pattern = "usr/lib/postgresql/*/bin/postgres"
+    found = sorted(Path("/").glob(pattern), key=_major)
+    if found:
+        return found[-1].parent, {}
+    root = out / "debian"
+    if not any(root.glob(pattern)):
+        print("unpacking postgresql from Debian's packages", flush=True)
+        _unpack(root, "postgresql")
+    found = sorted(root.glob(pattern), key=_major)
+    if not found:
+        raise Failed("Debian's postgresql holds no postgres")
+    return found[-1].parent, _libraries(root)
+
+
+def _major(path):
+    """15 of /usr/lib/postgresql/15/bin/postgres."""
+    return int(path.parent.parent.name)
+
+
+def _libraries(root):
     machine = subprocess.run(["dpkg-architecture", "-qDEB_HOST_MULTIARCH"], capture_output=True, text=True, check=False)
     multiarch = machine.stdout.strip() or f"{os.uname().machine}-linux-gnu"
-    return binary, {"LD_LIBRARY_PATH": str(root / "usr" / "lib" / multiarch)}
+    return {"LD_LIBRARY_PATH": str(root / "usr" / "lib" / multiarch)}
 
 
 def _unpack(root, package):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .process import Failed, call, call_json, free_port, http, running, spawn, stop, wait_for
 from .targets import fill
+from .tasks import leases, tasks
 
 CONNECTIONS = (1, 64, 256)
 
@@ -28,6 +29,9 @@ class Context:
     followers: int
     start_records: int
     start_data: Path | None
+    tasks: int
+    leases: int
+    lease_seconds: int
     results: dict = field(default_factory=dict)
     errors: list = field(default_factory=list)
 
@@ -242,4 +246,12 @@ def _head(target):
     return json.loads(text)["head"]
 
 
-MEASURES = {"append": append, "latency": latency, "catchup": catchup, "fanout": fanout, "start": start}
+MEASURES = {
+    "append": append,
+    "latency": latency,
+    "catchup": catchup,
+    "fanout": fanout,
+    "start": start,
+    "tasks": tasks,
+    "leases": leases,
+}

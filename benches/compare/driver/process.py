@@ -79,6 +79,15 @@ def wait_for(what, ready, process, seconds=60.0, pause=0.01):
         time.sleep(pause)
 
 
+def until(what, done, seconds, pause=0.05):
+    """Asks `done()` until it is true."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise Failed(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
 def spawn(command, log):
     """Starts a server in a session of its own, its output in the file `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)

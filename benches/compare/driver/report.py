@@ -40,6 +40,8 @@ def rows(results):
         ):
             names = f"gesta/{followers}", f"{other}/{followers}"
             yield row(results, "catchup", names, key, unit, goal)
+    for other, goal in (("postgresql", 2.0), ("redis", None)):
+        yield row(results, "tasks", ("gesta-tasks/64", f"{other}/64"), "per_second", "pairs/s", goal)
     for key, unit, goal in (
         ("p50_us", "µs p50", 1.0), ("p99_us", "µs p99", 1.0), ("live_kib_each", "KiB a follower", None),
     ):  # fmt: skip
@@ -47,6 +49,10 @@ def rows(results):
     yield limit(results, "fanout", "live_kib_each", "KiB a follower", 32)
     yield limit(results, "start", "seconds", "s to ready", 1.0)
     yield limit(results, "start", "rss_bytes", "bytes resident", 300e6)
+    yield limit(results, "leases", "expiry_late_max_s", "s from deadline to timed_out", 1.0, name="gesta-tasks")
+    yield limit(results, "leases", "growth", "× resident, held to claimed", 1.25, name="gesta-tasks")
+    yield beats_row(results, "server_us_each", "µs of a core a heartbeat", 1.5)
+    yield beats_row(results, "per_second", "heartbeats/s", None)
 
 
 def row(results, measure, names, key, unit, goal, smaller=False):
@@ -74,11 +80,25 @@ def disk_row(results):
     }  # fmt: skip
 
 
-def limit(results, measure, key, unit, most):
-    ours = median(results, measure, "gesta", key)
+def beats_row(results, key, unit, goal):
+    """Heartbeats beside many leases and beside few: with a scan, many would cost as much more as they are more."""
+    runs = results.get("leases", {}).get("gesta-tasks") or []
+    parts = {part: [run[part][key] for run in runs] for part in ("many", "few")}
+    many, few = (statistics.median(values) if values else None for values in parts.values())
+    ratio = many / few if few else None
+    counts = [f"{runs[0][part]['leases']:,}" if runs else part for part in parts]
+    return {
+        "measure": f"leases {counts[0]}", "unit": unit, "gesta": many, "other": few, "against": f"{counts[1]} leases",
+        "gesta_range": None, "other_range": None, "ratio": ratio, "goal": None if goal is None else f"≤ {goal:g} ×",
+        "met": None if ratio is None or goal is None else ratio <= goal,
+    }  # fmt: skip
+
+
+def limit(results, measure, key, unit, most, name="gesta"):
+    ours = median(results, measure, name, key)
     return {
         "measure": measure, "unit": unit, "gesta": ours, "other": most, "against": "a limit",
-        "gesta_range": spread(results, measure, "gesta", key), "other_range": None,
+        "gesta_range": spread(results, measure, name, key), "other_range": None,
         "ratio": None if ours is None else ours / most, "goal": "≤ 1 ×",
         "met": None if ours is None else ours <= most,
     }  # fmt: skip
