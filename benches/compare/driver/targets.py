@@ -13,7 +13,7 @@ import socket
 import subprocess
 
 from . import install
-from .process import Failed, call, free_port, http, until
+from .process import Failed, call, call_json, free_port, http, until
 
 INTENTS = "/ingress/intent"
 
@@ -216,8 +216,7 @@ class Redis(Target):
     def fill_tasks(self, load, count):
         """A stream of its own, and a group that has read nothing of it."""
         self.say("XGROUP", "CREATE", "tasks", "bench", "0", "MKSTREAM")
-        append = ["--protocol", "redis", "--target", "tasks", "--connections", 64]
-        call([load, "append", "--addr", self.address, *append, "--seconds", FILL_SECONDS, "--count", count], FILL_SECONDS + 60)
+        fill(self, load, count, arguments=["--protocol", "redis", "--target", "tasks"])
 
     def task_arguments(self):
         return ["--protocol", "redis", "--addr", self.address, "--stream", "tasks", "--group", "bench"]
@@ -397,10 +396,12 @@ def with_environment(environment):
     return ["env", *(f"{name}={value}" for name, value in environment.items())] if environment else []
 
 
-def fill(target, load, records, *more):
-    """Appends `records` intents."""
-    call(
-        [load, "append", "--addr", target.address, *target.append_arguments(), *more,
+def fill(target, load, records, *more, arguments=None):
+    """Appends `records` intents, all of them."""
+    got = call_json(
+        [load, "append", "--addr", target.address, *(arguments or target.append_arguments()), *more,
          "--connections", 64, "--seconds", FILL_SECONDS, "--count", records],
-        seconds=FILL_SECONDS + 60,
+        FILL_SECONDS + 60,
     )  # fmt: skip
+    if got["completed"] != records:
+        raise Failed(f"{target.name} took {got['completed']} of {records} intents: {got['first_refusal']}")
