@@ -25,7 +25,7 @@ pub use claims::{
     TASK_AUDIENCE,
 };
 pub use extract::{Capability, Service};
-pub use files::{KeyFilesError, TaskKeyFiles, create_pem, lease_key, read_pem, read_secret};
+pub use files::{KeyFilesError, TaskKeyFiles, create_pem, lease_key, objects_key, read_pem, read_secret};
 pub use keys::{Algorithm, HS256_KEY_ID, Key, KeyFault, PublicKey};
 pub use lease::{Lease, LeaseKey, Nonce, NonceFault};
 pub(crate) use routes::{internal_router, public_router};

@@ -19,6 +19,7 @@ pub mod ingress;
 pub mod keys;
 pub mod limits;
 pub mod metrics;
+pub mod objects;
 pub mod page;
 pub mod prefix;
 pub mod problem;

@@ -233,6 +233,13 @@ bounds! {
 
     /// Time between two checkpoints of a log that grows, in seconds.
     CHECKPOINT_INTERVAL_SECONDS: u64 = 1;
+    /// Most records of objects that are on their way; one more is 503 `QUEUE_FULL`.
+    OBJECT_RECORDS_MAX: usize = 1024;
+    /// Time for which a credential for objects is good, in seconds; never longer than the capability that it is asked for with.
+    OBJECT_CREDENTIAL_SECONDS: u64 = 3600;
+    /// Time for which a URL is good that the server has signed, such as that of a bundle, in seconds.
+    OBJECT_URL_SECONDS: u64 = 3600;
+
     /// Most bundles of entries that are read at once, of at most 16 MiB each; others wait.
     ENTRY_BUNDLES_MAX: usize = 4;
     /// Most leaf hashes that are kept for the tree's files until they take them, of 32 bytes each: four seconds of 60,000

@@ -42,7 +42,8 @@ use gesta_log_format::json::canonical;
 use gesta_replay::event::TaskId;
 use tokio::sync::{Notify, Semaphore, watch};
 
-pub(crate) use routes::{internal_router, public_router, task_router};
+pub(crate) use request::fence as read_fence;
+pub(crate) use routes::{TaskFence, internal_router, public_router, task_router};
 pub(crate) use schema::compile;
 
 use crate::append::Appender;

@@ -37,8 +37,16 @@ fn routes(surface: Surface) -> &'static [&'static str] {
     }
 }
 
-const TASK_ROUTES: &[&str] =
-    &["POST /v1/task/complete", "GET /v1/task/control", "POST /v1/task/events", "POST /v1/task/heartbeat"];
+const TASK_ROUTES: &[&str] = &[
+    "GET /objects/{bucket}/{key}",
+    "HEAD /objects/{bucket}/{key}",
+    "PUT /objects/{bucket}/{key}",
+    "POST /v1/task/complete",
+    "GET /v1/task/control",
+    "POST /v1/task/credentials",
+    "POST /v1/task/events",
+    "POST /v1/task/heartbeat",
+];
 
 const INTERNAL_ROUTES: &[&str] = &[
     "GET /internal/jwks/task",

@@ -129,11 +129,25 @@ pub async fn get_blob(
     let digest = parse(&hex)?;
     let found = Arc::clone(&store);
     let blob = blocking(move || find(&found, &*references, &digest, &caller)).await?;
+    deliver(&store, &digest, blob, &method, &headers)
+}
+
+/// The answer to a GET or HEAD of a blob that the client may have: the whole, a range, or that it has it.
+///
+/// # Errors
+/// `BLOB_TRANSFERS_FULL`.
+pub(crate) fn deliver(
+    store: &Store,
+    digest: &Digest,
+    blob: Blob<RealFile>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
     let etag = format!("\"{}\"", digest.hex());
     let len = blob.len();
-    let selection = if client_has(&headers, &etag) {
+    let selection = if client_has(headers, &etag) {
         return Ok(respond(StatusCode::NOT_MODIFIED, &etag, Body::empty()));
-    } else if method == Method::GET && range_holds(&headers, &etag) {
+    } else if *method == Method::GET && range_holds(headers, &etag) {
         headers.get(RANGE).map_or(Selection::Whole, |range| select(range.as_bytes(), len))
     } else {
         Selection::Whole
@@ -143,7 +157,7 @@ pub async fn get_blob(
         Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Selection::Unsatisfiable => return Ok(unsatisfiable(len)),
     };
-    let body = if method == Method::HEAD { Body::empty() } else { body(&store, blob, range.clone())? };
+    let body = if *method == Method::HEAD { Body::empty() } else { body(store, blob, range.clone())? };
     let mut response = respond(status, &etag, body);
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     if status == StatusCode::PARTIAL_CONTENT {

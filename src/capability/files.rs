@@ -32,7 +32,7 @@ const PREVIOUS: &str = "previous.pem";
 const NEXT: &str = "next.pem";
 
 const LEASE: &str = "lease.key";
-const LEASE_NEXT: &str = "lease.key.next";
+const OBJECTS: &str = "objects.key";
 
 /// Why a key's file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +41,8 @@ pub enum KeyFilesError {
     Io { doing: &'static str, path: PathBuf, cause: io::Error },
     #[error("{path} holds no key: {fault}")]
     NoKey { path: PathBuf, fault: KeyFault },
-    #[error("{path} is no key of leases: 64 hex digits")]
-    NoLeaseKey { path: PathBuf },
+    #[error("{path} is no key: 64 hex digits")]
+    NoSecret { path: PathBuf },
     #[error("no random numbers")]
     Random,
     #[error("cannot ask the log whether a key was changed: {0}")]
@@ -198,18 +198,31 @@ impl TaskKeyFiles {
 /// # Errors
 /// [`KeyFilesError`].
 pub fn lease_key(data: &Path) -> Result<LeaseKey, KeyFilesError> {
+    secret(data, LEASE).map(|secret| LeaseKey::new(&secret))
+}
+
+/// The key of credentials for objects in a data directory; made where it is missing, which ends those that were given.
+///
+/// # Errors
+/// [`KeyFilesError`].
+pub fn objects_key(data: &Path) -> Result<[u8; 32], KeyFilesError> {
+    secret(data, OBJECTS)
+}
+
+/// 32 bytes that a file has as 64 hex digits.
+fn secret(data: &Path, name: &'static str) -> Result<[u8; 32], KeyFilesError> {
     let secrets = Secrets { disk: RealDisk::new(data.join("keys")) };
-    if let Some(text) = secrets.read(LEASE)? {
+    if let Some(text) = secrets.read(name)? {
         let text = std::str::from_utf8(&text).unwrap_or_default().trim_end();
-        let secret = unhex(text).ok_or_else(|| KeyFilesError::NoLeaseKey { path: secrets.path(LEASE) })?;
-        return Ok(LeaseKey::new(&secret));
+        return unhex(text).ok_or_else(|| KeyFilesError::NoSecret { path: secrets.path(name) });
     }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|_failed| KeyFilesError::Random)?;
-    secrets.write(LEASE_NEXT, &format!("{}\n", hex(&secret)))?;
-    secrets.rename(LEASE_NEXT, LEASE)?;
-    info!("a key of lease tokens was made");
-    Ok(LeaseKey::new(&secret))
+    let next = format!("{name}.next");
+    secrets.write(&next, &format!("{}\n", hex(&secret)))?;
+    secrets.rename(&next, name)?;
+    info!(name, "a key was made");
+    Ok(secret)
 }
 
 /// The key of ES256 in a PEM file.
@@ -347,7 +360,7 @@ mod tests {
         std::fs::write(data.path().join("keys/lease.key"), "nonsense").unwrap();
         let refused = TaskKeyFiles::new(data.path()).open(|_| Ok(false)).unwrap_err();
         assert!(refused.to_string().contains("current.pem holds no key"), "{refused}");
-        assert!(matches!(lease_key(data.path()), Err(KeyFilesError::NoLeaseKey { .. })));
+        assert!(matches!(lease_key(data.path()), Err(KeyFilesError::NoSecret { .. })));
         assert_eq!(std::fs::read_to_string(directory.join(CURRENT)).unwrap(), "nonsense");
     }
 

@@ -154,6 +154,22 @@ catalogue! {
         "The dataset version is published as something else",
         "A version that is published again has to bring the same metadata; this brings other. The whole report is refused.",
         "Publish another version, or the same metadata.";
+    BadSignature "BAD_SIGNATURE" 403 Worker false
+        "Signature refused",
+        "The query is not signed for this method and path, or not any more. Nothing was done.",
+        "Sign as README, \"Objects\", says, with a credential from `POST /v1/task/credentials` that has not expired.";
+    PrefixForbidden "PREFIX_FORBIDDEN" 403 Worker false
+        "Outside of the task's prefixes",
+        "No prefix that the task was granted covers the object for this. Nothing was done.",
+        "Name an object below one of the prefixes in the handler's `grants`, or grant the prefix.";
+    ObjectNotFound "OBJECT_NOT_FOUND" 404 Worker false
+        "No such object",
+        "Nothing was put under this name in the task's stream.",
+        "Put it first with `PUT /objects/{bucket}/{key}`.";
+    ObjectExists "OBJECT_EXISTS" 409 Worker false
+        "The name has other content",
+        "A name stands for one content for ever; `index` is the record that gave it. Nothing was stored.",
+        "Put it under another name, such as one with the attempt in it.";
     ClaimsFull "CLAIMS_FULL" 503 Worker true
         "Too many claims wait",
         "As many claims wait for a task as `tasks.claims_waiting_max` allows.",

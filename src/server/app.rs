@@ -22,6 +22,7 @@ use crate::executor::Executor;
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
+use crate::objects::Objects;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
 use crate::proofs::Proofs;
@@ -46,6 +47,7 @@ pub struct Parts {
     pub proofs: Arc<Proofs>,
     pub capabilities: Arc<Capabilities>,
     pub tasks: Arc<Tasks>,
+    pub objects: Arc<Objects>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.

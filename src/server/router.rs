@@ -9,8 +9,8 @@ use super::app::App;
 use super::listeners::Surface;
 use super::openapi;
 use crate::{
-    activation, auth, blobs, capability, execution, executor, ingress, page, problem, proofs, reads, tail,
-    tasks,
+    activation, auth, blobs, capability, execution, executor, ingress, objects, page, problem, proofs, reads,
+    tail, tasks,
 };
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
@@ -103,7 +103,9 @@ struct InternalFrame;
 
 /// The routes of the task listener: `/v1/task/*` and `/objects/*`.
 fn task_router() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(TaskFrame::openapi()).merge(tasks::task_router())
+    OpenApiRouter::with_openapi(TaskFrame::openapi())
+        .merge(tasks::task_router())
+        .merge(objects::task_router())
 }
 
 /// The routes of the internal listener: `/internal/*`.

@@ -32,6 +32,7 @@ use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::metrics::{DeciderMetrics, LogMetrics};
+use crate::objects::Objects;
 use crate::projector::{self, Projector};
 use crate::proofs;
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
@@ -232,6 +233,21 @@ fn task_bounds(config: &Config) -> tasks::Bounds {
     }
 }
 
+fn start_projector(
+    config: &Config,
+    state: &sled::Db,
+    store: &Arc<Store>,
+) -> Result<Arc<Projector>, ServeError> {
+    let snapshots = projector::Snapshots::open(state, projector::Origin(store.origin.clone()))
+        .map_err(ServeError::Snapshots)?;
+    let scope = match config.decider.enabled {
+        true => projector::Scope::Decisions,
+        false => projector::Scope::Head,
+    };
+    let projector = Projector::start(source(store), snapshots, scope, projector::Pace::default());
+    projector.map(Arc::new).map_err(ServeError::Thread)
+}
+
 fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
@@ -248,14 +264,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         places: Places::new(config.log.queue_records_max),
         settings: ActiveSettings::default(),
     });
-    let snapshots = projector::Snapshots::open(&state, projector::Origin(store.origin.clone()))
-        .map_err(ServeError::Snapshots)?;
-    let scope = match config.decider.enabled {
-        true => projector::Scope::Decisions,
-        false => projector::Scope::Head,
-    };
-    let projector = Projector::start(source(&store), snapshots, scope, projector::Pace::default())
-        .map_err(ServeError::Thread)?;
+    let projector = start_projector(&config, &state, &store)?;
     let signals = Arc::new(Signals::default());
     let background = Background {
         store: Arc::clone(&store),
@@ -266,7 +275,6 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let (proofs, signer) = proofs::new(&config, &store);
     let secret = config.tasks.hs256_secret_file.as_deref();
     let capabilities = Arc::new(Capabilities::open(&config.server.data, &store, secret)?);
-    let projector = Arc::new(projector);
     let executor = Executor::new(executor::Parts {
         store: Arc::clone(&store),
         blobs: Arc::clone(&blobs),
@@ -284,10 +292,12 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         capabilities: Arc::clone(&capabilities),
         bounds: task_bounds(&config),
     });
+    let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
     let app = App::new(Parts {
         proofs,
         capabilities,
         tasks,
+        objects,
         head_at_start: store.reader.head(),
         auth,
         blobs,

@@ -16,10 +16,10 @@ use crate::problem::{Problem, ReasonCode};
 
 /// What a worker shows with every change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fence {
-    pub(super) task_id: TaskId,
-    pub(super) attempt: u64,
-    pub(super) lease_token: String,
+pub(crate) struct Fence {
+    pub(crate) task_id: TaskId,
+    pub(crate) attempt: u64,
+    pub(crate) lease_token: String,
 }
 
 /// The token of a lease.
@@ -80,7 +80,7 @@ impl Tasks {
     ///
     /// # Errors
     /// As [`Tasks::latest`]; `STALE_ATTEMPT` also where the attempt is not live any more.
-    pub(super) async fn live(&self, fence: &Fence) -> Result<Open, Problem> {
+    pub(crate) async fn live(&self, fence: &Fence) -> Result<Open, Problem> {
         let open = self.latest(fence).await?;
         let open = open.ok_or_else(|| self.stale("the task has ended, and so has its execution"))?;
         match open.live_lease() {

@@ -165,7 +165,7 @@ impl FenceMembers {
 }
 
 /// Reads a body that is nothing but a fence.
-pub(super) fn fence(body: &[u8]) -> Result<Fence, Problem> {
+pub(crate) fn fence(body: &[u8]) -> Result<Fence, Problem> {
     let mut members = FenceMembers::default();
     object(body, |key, reader, _| members.member(key, reader))?;
     members.fence()

@@ -11,6 +11,8 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use attempt::TaskFence;
+
 use crate::server::App;
 
 /// For operators: the public listener.

@@ -11,6 +11,7 @@ pub mod problem;
 pub mod process;
 pub mod random;
 pub mod tail;
+pub mod work;
 
 use std::time::{Duration, Instant};
 
