@@ -9,6 +9,7 @@ pub mod bench;
 pub mod checkpoint;
 pub mod config;
 pub mod context;
+pub mod dataset;
 pub mod demo;
 pub mod dump;
 mod failure;
@@ -96,6 +97,8 @@ commands! {
     Policy(args::Policy) => policy::run;
     /// Check and activate the configuration by which contexts are made
     Context(args::Context) => context::run;
+    /// Look at datasets: versions, rows, what was refused
+    Dataset(args::Dataset) => dataset::run;
     /// Make access tokens
     Token(args::Token) => token::run;
     /// See in ten seconds what a log server does: post, tail, kill, restart, resume

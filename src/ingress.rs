@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 pub use maker::{MakeError, Maker};
 pub use submit::Ingress;
+pub(crate) use submit::request_digest;
 
 use crate::exchange::Exchange;
 use crate::problem::{Problem, ProblemBody, ReasonCode, demand_json, read_body};

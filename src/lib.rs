@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod control;
+pub mod datasets;
 pub mod decider;
 pub mod exchange;
 pub mod execution;

@@ -240,6 +240,43 @@ bounds! {
     /// Time for which a URL is good that the server has signed, such as that of a bundle, in seconds.
     OBJECT_URL_SECONDS: u64 = 3600;
 
+    /// Largest batch of rows that a task publishes, in bytes; more is 400 `BATCH_INVALID`.
+    ROW_BATCH_BYTES_MAX: u64 = 16 * MIB as u64;
+    /// Most rows of a batch; more is a dead letter.
+    ROW_BATCH_ROWS_MAX: usize = 100_000;
+    /// Most batches that the sink takes between two looks at the outbox, each the first of its dataset version.
+    ROW_BATCHES_LOOKED_AT_MAX: usize = 64;
+    /// Longest row, in bytes; a longer one is a dead letter.
+    ROW_BYTES_MAX: usize = 256 * KIB;
+    /// Longest identity of a row, in bytes; a longer one is a dead letter.
+    DEDUPE_KEY_BYTES_MAX: usize = 256;
+    /// Most columns of a row schema; more is 400 `INVALID_INPUT`.
+    DATASET_COLUMNS_MAX: usize = 256;
+    /// Most records of datasets that the server itself has on their way; the others wait.
+    DATASET_RECORDS_MAX: usize = 64;
+    /// Most records of a dataset version that may be faster than a request, which is then 409 `SUBJECT_CONFLICT`.
+    DATASET_CONFLICTS_MAX: usize = 16;
+    /// Delay before something is tried again that a dataset needs, in milliseconds.
+    DATASET_RETRY_MS: u64 = 500;
+    /// Time between two looks at the log on behalf of datasets, in milliseconds: under load one serves many records.
+    DATASET_PAUSE_MS: u64 = 5;
+    /// Largest piece of the log that is looked at at once on behalf of datasets, in bytes.
+    DATASET_CHUNK_BYTES: usize = 256 * KIB;
+    /// Most records that a restart looks at again on behalf of datasets, if none was of interest.
+    DATASET_MARK_RECORDS_MAX: u64 = 10_000;
+    /// Most rows in one page of `GET /api/dataset/{uuid}/{version}/rows`.
+    DATASET_PAGE_MAX: usize = 10_000;
+    /// Rows in such a page where the request names no limit.
+    DATASET_PAGE_DEFAULT: usize = 1000;
+    /// Size at which such a page ends, in bytes.
+    DATASET_PAGE_BYTES: usize = 16 * MIB;
+    /// Most dead letters in one page.
+    DEAD_LETTER_PAGE_MAX: usize = 100;
+    /// Most registrations of one handler that are read to know what it had subscribed to.
+    REGISTRATIONS_LOOKED_AT_MAX: usize = 1000;
+    /// Longest time that records of datasets on their way have at the end of the process, in milliseconds.
+    DATASETS_END_MS: u64 = 1000;
+
     /// Most bundles of entries that are read at once, of at most 16 MiB each; others wait.
     ENTRY_BUNDLES_MAX: usize = 4;
     /// Most leaf hashes that are kept for the tree's files until they take them, of 32 bytes each: four seconds of 60,000
@@ -279,6 +316,7 @@ const _: () = {
     assert!(TASK_CLAIMS_WAITING_MAX <= CONNECTIONS_MAX);
     assert!(TASK_CLAIM_TASKS_MAX <= TASK_RECORDS_MAX);
     assert!(BLOB_PIECE_BYTES as u64 <= BLOB_BYTES_MAX);
+    assert!(ROW_BATCH_BYTES_MAX <= BLOB_BYTES_MAX, "a batch is an object");
     assert!(CAPABILITY_BYTES_MAX < HEADER_BYTES_MAX, "a capability is a header");
     assert!(CAPABILITY_LEEWAY_SECONDS <= 5, "the contract's");
 };

@@ -20,7 +20,7 @@ use gesta_log_format::Digest;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use record::Kept;
+pub(crate) use record::Kept;
 
 use crate::append::Appender;
 use crate::capability::prefix::Object;

@@ -8,6 +8,7 @@
 
 mod author;
 mod brief;
+mod buffer;
 mod claim;
 mod clock;
 mod complete;
@@ -42,6 +43,7 @@ use gesta_log_format::json::canonical;
 use gesta_replay::event::TaskId;
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub(crate) use buffer::{BufferPublish, Publication, Recorded, read_publication};
 pub(crate) use request::fence as read_fence;
 pub(crate) use routes::{TaskFence, internal_router, public_router, task_router};
 pub(crate) use schema::compile;

@@ -508,7 +508,9 @@ fn a_dataset_version_is_published_once_or_equally_and_else_the_whole_report_is_r
     assert_eq!(completed["subjects"][1], json!({ "expected": null, "subject": "dataset/d/1" }));
     let (_, equal) = publish("b", json!([version("1", "s3://b/one/"), version("2", "s3://b/two/")]));
     assert_eq!(equal.status, 200, "{}", equal.text());
-    assert_eq!(world.record("b", "TASK", "completed")["subjects"][1]["expected"], completed["index"]);
+    // Behind the first publication, or behind the event that follows from it.
+    let expected = world.record("b", "TASK", "completed")["subjects"][1]["expected"].as_u64();
+    assert!(expected >= completed["index"].as_u64(), "{expected:?}");
     let (claim, other) = publish("c", json!([version("3", "s3://b/three/"), version("1", "s3://b/other/")]));
     check_problem(&other, 409, "DATASET_VERSION_CONFLICT", Some("/datasets_published/1"));
     assert_eq!(world.task(&claim, "heartbeat", &json!({})).status, 200, "the attempt goes on");

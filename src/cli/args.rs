@@ -1,6 +1,7 @@
 //! The arguments of every command, as `clap` reads them. What they mean is in the command's own file.
 
 mod client;
+mod dataset;
 mod offline;
 mod policy;
 mod proofs;
@@ -13,6 +14,9 @@ use clap::{Args, Subcommand};
 pub use client::{
     Bench, BenchAppend, BenchCommand, BenchFanout, BenchGenerate, BenchTail, Filters, MessageFields, Submit,
     SubmitSource, Tail, TailForm, Target,
+};
+pub use dataset::{
+    Dataset, DatasetCommand, DatasetDeadLetters, DatasetExport, DatasetList, DatasetName, DatasetRegister,
 };
 pub use offline::{Dump, Inspect, Salvage};
 pub use policy::{
@@ -170,6 +174,10 @@ mod tests {
         check::<Tasks>("cancel ID --reason r").unwrap();
         check::<Tasks>("retry ID --ca f").unwrap();
         check::<Leases>("--pool p --url http://x").unwrap();
+        check::<Dataset>("ls --stream s --json").unwrap();
+        check::<Dataset>("register d 1 --row-schema f").unwrap();
+        check::<Dataset>("export d 1 --after -1 --url http://x").unwrap();
+        check::<Dataset>("dead-letters d 1 --json").unwrap();
         check::<Demo>("").unwrap();
     }
 
@@ -180,6 +188,7 @@ mod tests {
         assert!(check::<Submit>("--message hi --thread t --ndjson -").is_err());
         assert!(check::<Submit>("--ndjson - --actor a").is_err());
         assert!(check::<Tail>("--raw --json").is_err());
+        assert!(check::<Dataset>("export d/e 1").is_err());
         assert!(check::<Salvage>("d").is_err());
         assert!(check::<Worker>("--exec cat --pool a --url u --task-url t --once --max 2").is_err());
         assert!(check::<Worker>("--exec cat --url u --task-url t").is_err());

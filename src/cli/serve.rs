@@ -84,7 +84,7 @@ impl From<ServeError> for Failure {
             ServeError::Store(StoreError::Read(_) | StoreError::Envelope { .. }) | ServeError::Lookup(_) => {
                 (Exit::Damaged, Some(DAMAGED_HINT))
             }
-            ServeError::Store(StoreError::Keys(_)) | ServeError::Snapshots(_) => (
+            ServeError::Store(StoreError::Keys(_)) | ServeError::Snapshots(_) | ServeError::Rows(_) => (
                 Exit::Failed,
                 Some(
                     "state.sled is derived: with the server stopped it may be deleted, and is made again from the log",

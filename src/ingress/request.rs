@@ -15,7 +15,7 @@ pub const INTERFACE_VERSION: i64 = 2;
 pub const DEFAULT_STREAM: &str = "default";
 
 /// Correlation ids that only this server gives.
-const RESERVED_PREFIXES: [&str; 3] = ["rt:", "task:", "run:"];
+const RESERVED_PREFIXES: [&str; 4] = ["rt:", "task:", "run:", "dataset:"];
 
 /// A request whose shape is right.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -354,7 +354,7 @@ pub(super) fn record(
 
 /// What decides whether a repeated request is the same: SHA-256 of the canonical JSON of all that the client sent, its
 /// defaults filled in. FORMAT.md, "INTENT".
-fn request_digest(intent: &Intent<'_>) -> Digest {
+pub(crate) fn request_digest(intent: &Intent<'_>) -> Digest {
     let mut text = Vec::with_capacity(256 + intent.payload.len() + intent.declared_refs.len());
     let member = |text: &mut Vec<u8>, name: &str, value: &str| {
         text.extend_from_slice(name.as_bytes());

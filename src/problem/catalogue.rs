@@ -170,6 +170,27 @@ catalogue! {
         "The name has other content",
         "A name stands for one content for ever; `index` is the record that gave it. Nothing was stored.",
         "Put it under another name, such as one with the attempt in it.";
+    BatchInvalid "BATCH_INVALID" 400 Worker false
+        "Not a batch of rows",
+        "A batch is an object of this server, `application/jsonl`, of the size that is given and of 16 MiB at most. Nothing \
+         was appended.",
+        "Put the object first, and publish it with its own size.";
+    DatasetForbidden "DATASET_FORBIDDEN" 403 Worker false
+        "Not a dataset of the task's",
+        "The capability does not name this dataset version. Nothing was appended.",
+        "Name one of the datasets in the handler's `grants`, with its version where it grants several.";
+    DatasetNotRegistered "DATASET_NOT_REGISTERED" 409 Worker false
+        "The dataset version has no row schema",
+        "Rows are taken for versions that are registered with a `row_schema` only. Nothing was appended.",
+        "Register the version with `POST /api/dataset`, then publish the batch again.";
+    DatasetNotFound "DATASET_NOT_FOUND" 404 Log false
+        "No such dataset version",
+        "The stream has neither a registration nor an event of it.",
+        "`GET /api/dataset` lists them; name the stream with `stream_id`.";
+    RowsLost "ROWS_LOST" 500 Log false
+        "Rows are lost",
+        "The blob of a batch that was committed, by the record at `index`, is damaged or gone.",
+        "Restore the blob from a backup, delete state.sled while the server is stopped, and start it: rows are made again.";
     ClaimsFull "CLAIMS_FULL" 503 Worker true
         "Too many claims wait",
         "As many claims wait for a task as `tasks.claims_waiting_max` allows.",

@@ -18,6 +18,7 @@ use crate::auth::{Auth, Principal};
 use crate::blobs::{self, References};
 use crate::capability::Capabilities;
 use crate::config::Config;
+use crate::datasets::Datasets;
 use crate::executor::Executor;
 use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
@@ -48,6 +49,7 @@ pub struct Parts {
     pub capabilities: Arc<Capabilities>,
     pub tasks: Arc<Tasks>,
     pub objects: Arc<Objects>,
+    pub datasets: Arc<Datasets>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.

@@ -9,8 +9,8 @@ use super::app::App;
 use super::listeners::Surface;
 use super::openapi;
 use crate::{
-    activation, auth, blobs, capability, execution, executor, ingress, objects, page, problem, proofs, reads,
-    tail, tasks,
+    activation, auth, blobs, capability, datasets, execution, executor, ingress, objects, page, problem,
+    proofs, reads, tail, tasks,
 };
 
 /// The OpenAPI document's frame; paths and schemas come from the handlers.
@@ -27,6 +27,7 @@ use crate::{
         (name = "ingress", description = "Appending intents"),
         (name = "executions", description = "What allowed intents become"),
         (name = "tasks", description = "Work for workers, as operators see it"),
+        (name = "datasets", description = "What tasks publish"),
         (name = "tail", description = "Streaming the log"),
         (name = "reads", description = "Finite reads"),
         (name = "proofs", description = "Showing that the log is what it was"),
@@ -63,6 +64,7 @@ fn routes() -> OpenApiRouter<App> {
         .merge(activation::router())
         .merge(capability::public_router())
         .merge(tasks::public_router())
+        .merge(datasets::public_router())
 }
 
 /// The frame of the task listener's document.
@@ -78,7 +80,8 @@ fn routes() -> OpenApiRouter<App> {
     ),
     tags(
         (name = "tasks", description = "One attempt of one task"),
-        (name = "objects", description = "Named content")
+        (name = "objects", description = "Named content"),
+        (name = "datasets", description = "Rows that a task publishes")
     )
 )]
 struct TaskFrame;
@@ -106,6 +109,7 @@ fn task_router() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(TaskFrame::openapi())
         .merge(tasks::task_router())
         .merge(objects::task_router())
+        .merge(datasets::task_router())
 }
 
 /// The routes of the internal listener: `/internal/*`.

@@ -26,6 +26,7 @@ use crate::auth::Auth;
 use crate::blobs;
 use crate::capability::{Capabilities, KeyFilesError};
 use crate::config::Config;
+use crate::datasets::Datasets;
 use crate::decider::{self, ActiveSettings, Decider};
 use crate::executor::{self, Executor};
 use crate::ingress::Ingress;
@@ -64,6 +65,8 @@ pub enum ServeError {
     Blobs(#[from] blobs::OpenError),
     #[error("cannot open the projections' snapshots")]
     Snapshots(#[source] sled::Error),
+    #[error("cannot open the rows of datasets")]
+    Rows(#[source] sled::Error),
     #[error("cannot read the log")]
     Lookup(#[from] LookupError),
     #[error("cannot use the keys of tasks")]
@@ -180,6 +183,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.metrics.checkpoint_signing.set(if app.proofs.is_signing() { 1.0 } else { 0.0 });
         app.executor.measure();
         app.tasks.measure();
+        app.datasets.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -293,11 +297,13 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         bounds: task_bounds(&config),
     });
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
+    let datasets = Datasets::open(&ingress, &projector, &objects, &state).map_err(ServeError::Rows)?;
     let app = App::new(Parts {
         proofs,
         capabilities,
         tasks,
         objects,
+        datasets,
         head_at_start: store.reader.head(),
         auth,
         blobs,
@@ -381,6 +387,9 @@ impl Threads {
         let background = spawn("background", fatal, move || background.run())?;
         let decider = app.config.decider.enabled.then(|| Decider::start(decider_parts(app)));
         let decider = decider.transpose().map_err(ServeError::Thread)?;
+        if app.config.decider.enabled {
+            app.datasets.start();
+        }
         Ok(Self { sequencer, decider, background, signer })
     }
 
@@ -389,6 +398,7 @@ impl Threads {
         // Before the queue closes, so that what ends in time is recorded.
         app.executor.stop(Duration::from_millis(limits::EXECUTIONS_END_MS)).await;
         app.tasks.stop(Duration::from_millis(limits::TASKS_END_MS)).await;
+        app.datasets.stop(Duration::from_millis(limits::DATASETS_END_MS)).await;
         if let Some(decider) = self.decider {
             // Its DECISIONs on their way become durable; what it did not get to, the next start decides.
             let _ = tokio::task::spawn_blocking(move || decider.stop()).await;

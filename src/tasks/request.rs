@@ -26,7 +26,7 @@ pub(super) enum Wanted {
 }
 
 /// Reads the object of a body: `member` takes each member, or says that there is none of this name.
-fn object<'a>(
+pub(super) fn object<'a>(
     body: &'a [u8],
     mut member: impl FnMut(&str, &mut Reader<'a>, &mut Secrets) -> Result<bool, json::Error>,
 ) -> Result<(), Problem> {
@@ -49,7 +49,7 @@ pub(super) fn wrong(pointer: &str, detail: impl std::fmt::Display) -> Problem {
     Problem::new(ReasonCode::InvalidInput).detail(format!("{pointer}: {detail}.")).pointer(pointer)
 }
 
-fn missing(pointer: &'static str) -> impl FnOnce() -> Problem {
+pub(super) fn missing(pointer: &'static str) -> impl FnOnce() -> Problem {
     move || wrong(pointer, "is missing")
 }
 
@@ -58,7 +58,7 @@ fn task_id(reader: &mut Reader<'_>) -> Result<TaskId, json::Error> {
     TaskId::parse(text.as_bytes()).ok_or_else(|| reader.fail(rejected("give a task's id, a ULID")))
 }
 
-fn text(reader: &mut Reader<'_>, bytes_max: usize) -> Result<String, json::Error> {
+pub(super) fn text(reader: &mut Reader<'_>, bytes_max: usize) -> Result<String, json::Error> {
     let text = reader.string()?;
     let is_fit = (1..=bytes_max).contains(&text.len()) && !text.chars().any(char::is_control);
     match is_fit {
@@ -69,7 +69,7 @@ fn text(reader: &mut Reader<'_>, bytes_max: usize) -> Result<String, json::Error
     }
 }
 
-fn number(reader: &mut Reader<'_>, min: u64, max: u64) -> Result<u64, json::Error> {
+pub(super) fn number(reader: &mut Reader<'_>, min: u64, max: u64) -> Result<u64, json::Error> {
     let number = u64::try_from(reader.integer()?).ok().filter(|number| (min..=max).contains(number));
     number.ok_or_else(|| reader.fail(rejected(format!("give a whole number from {min} to {max}"))))
 }
@@ -138,14 +138,14 @@ fn pool_names(reader: &mut Reader<'_>) -> Result<Vec<String>, json::Error> {
 
 /// The members of a fence, as they come.
 #[derive(Default)]
-struct FenceMembers {
+pub(super) struct FenceMembers {
     task_id: Option<TaskId>,
     attempt: Option<u64>,
     lease_token: Option<String>,
 }
 
 impl FenceMembers {
-    fn member(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<bool, json::Error> {
+    pub(super) fn member(&mut self, key: &str, reader: &mut Reader<'_>) -> Result<bool, json::Error> {
         match key {
             "task_id" => self.task_id = Some(task_id(reader)?),
             "attempt" => self.attempt = Some(number(reader, 1, u64::from(u32::MAX))?),
@@ -155,7 +155,7 @@ impl FenceMembers {
         Ok(true)
     }
 
-    fn fence(self) -> Result<Fence, Problem> {
+    pub(super) fn fence(self) -> Result<Fence, Problem> {
         Ok(Fence {
             task_id: self.task_id.ok_or_else(missing("/task_id"))?,
             attempt: self.attempt.ok_or_else(missing("/attempt"))?,

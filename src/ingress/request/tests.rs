@@ -55,6 +55,7 @@ fn each_wrong_shape_is_refused_with_its_pointer() {
     check("c-1", "", InvalidInput, "/correlation_id");
     check("c-1", "c 1", InvalidInput, "/correlation_id");
     check("c-1", "rt:1", InvalidInput, "/correlation_id");
+    check("c-1", "dataset:1", InvalidInput, "/correlation_id");
     check("c-1", &"c".repeat(129), InvalidInput, "/correlation_id");
     check(r#""lane":"user""#, r#""lane":"-user""#, InvalidInput, "/payload/lane");
     check(r#""lane":"user","#, "", InvalidInput, "/payload/lane");
