@@ -12,10 +12,14 @@ use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::log::offline::{self, Depth, LastBatch};
 use gesta_replay::event::Event;
 use gesta_replay::projections::counts::Counts;
+use gesta_replay::projections::datasets::Datasets;
 use gesta_replay::projections::decisions::Decisions;
 use gesta_replay::projections::executions::Executions;
 use gesta_replay::projections::handlers::Handlers;
 use gesta_replay::projections::head::Head;
+use gesta_replay::projections::leases::Leases;
+use gesta_replay::projections::outbox::Outbox;
+use gesta_replay::projections::tasks::Tasks;
 use gesta_replay::{Fold, Projection};
 use serde_json::{Value, json};
 use support::{Intent, Random, Server, until};
@@ -167,8 +171,20 @@ fn a_snapshot_is_what_an_auditor_folds_from_a_copy() {
 
     let (mut head, mut decisions, mut counts) = (Head::default(), Decisions::default(), Counts::default());
     let (mut executions, mut handlers) = (Executions::default(), Handlers::default());
+    let (mut tasks, mut leases) = (Tasks::default(), Leases::default());
+    let (mut datasets, mut outbox) = (Datasets::default(), Outbox::default());
     let length = snapshot["length"].as_u64().unwrap();
-    let mut fold = Fold::new(vec![&mut head, &mut decisions, &mut counts, &mut executions, &mut handlers]);
+    let mut fold = Fold::new(vec![
+        &mut head,
+        &mut decisions,
+        &mut counts,
+        &mut executions,
+        &mut handlers,
+        &mut tasks,
+        &mut leases,
+        &mut datasets,
+        &mut outbox,
+    ]);
     let disk = RealDisk::new(directory.path());
     let summary = offline::walk(&disk, Depth::Envelopes, LastBatch::Always, &mut |record, _, _| {
         if record.index.0 < length {
@@ -178,7 +194,8 @@ fn a_snapshot_is_what_an_auditor_folds_from_a_copy() {
     });
     assert!(summary.unwrap().damage.is_none());
     drop(fold);
-    let folded: [&dyn Projection; 5] = [&head, &decisions, &counts, &executions, &handlers];
+    let folded: [&dyn Projection; 9] =
+        [&head, &decisions, &counts, &executions, &handlers, &tasks, &leases, &datasets, &outbox];
     for projection in folded {
         assert_eq!(snapshot["projections"][projection.name()], projection.digest().to_string());
     }

@@ -141,7 +141,12 @@ fn each_listener_answers_its_own_paths_and_404_for_the_others() {
         ("public", &["/status", "/tail?follow=false", "/healthz", "/errors", "/openapi.json"][..]),
         ("internal", &["/internal/jwks/task"][..]),
     ];
-    let task = ["/v1/task/heartbeat", "/v1/task/control", "/objects/bucket/key"];
+    // Of whom nobody is known who asks without a token.
+    let closed = [
+        ("task", "/v1/task/control"),
+        ("internal", "/internal/wakeups"),
+        ("internal", "/internal/task-fetch"),
+    ];
     let tricks = [
         "/internal",
         "/internal/",
@@ -171,16 +176,25 @@ fn each_listener_answers_its_own_paths_and_404_for_the_others() {
                 }
             }
         }
-        for path in task {
-            // None of them has a route yet, which is for whoever adds one to change here.
-            check_not_found(&mut client, "GET", path);
+        for (owner, path) in closed {
+            match owner == listener {
+                true => assert_eq!(client.get(path).reason_code(), "MISSING_TOKEN", "{listener} {path}"),
+                false => check_not_found(&mut client, "GET", path),
+            }
         }
+        if listener != "task" {
+            check_not_found(&mut client, "POST", "/v1/task/heartbeat");
+            check_not_found(&mut client, "POST", "/v1/task/complete");
+        }
+        // None has a route yet, which is for whoever adds one to change here.
+        check_not_found(&mut client, "GET", "/objects/bucket/key");
         for path in tricks {
             check_not_found(&mut client, "GET", path);
         }
         if listener != "public" {
             check_not_found(&mut client, "POST", "/ingress/intent");
             check_not_found(&mut client, "GET", "/openapi.json");
+            check_not_found(&mut client, "GET", "/api/task");
             check_not_found(&mut client, "GET", "/");
         }
     }

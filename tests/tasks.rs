@@ -385,6 +385,7 @@ fn leases_live_on_through_a_kill_and_replay_gives_the_same_state() {
     let same = world.claim(&json!({ "worker_id": "w-1", "task_id": claim.task_id })).json();
     assert_eq!((&same["attempt"], &same["lease_token"]), (&json!(1), &json!(claim.lease_token)));
     let waiting = world.claimed("w-2");
+    world.restart();
     assert_eq!(waiting.whole["task"]["correlation_id"], "waiting");
     world.complete(&claim, &json!(1));
     // A worker that died with the server is noticed after the restart.

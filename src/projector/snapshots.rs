@@ -82,6 +82,10 @@ impl Snapshots {
             bytes += self.restore_one(&mut state.counts, head);
             bytes += self.restore_one(&mut state.executions, head);
             bytes += self.restore_one(&mut state.handlers, head);
+            bytes += self.restore_one(&mut state.tasks, head);
+            bytes += self.restore_one(&mut state.leases, head);
+            bytes += self.restore_one(&mut state.datasets, head);
+            bytes += self.restore_one(&mut state.outbox, head);
         }
         let index = state.applied();
         if index > Index::ZERO {

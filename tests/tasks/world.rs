@@ -108,6 +108,14 @@ impl World {
         self.server = Some(start(self.directory.path(), &self.settings));
     }
 
+    /// A start after an end in order, which goes on from the snapshots that were left.
+    pub(crate) fn restart(&mut self) {
+        self.server.take().unwrap().stop();
+        self.server = Some(start(self.directory.path(), &self.settings));
+        let told = self.server().errors();
+        assert!(told.contains("the projections go on from their snapshot"), "{told}");
+    }
+
     /// Ends the server in order, and gives where its data lies.
     pub(crate) fn stop(mut self) -> (tempfile::TempDir, PathBuf) {
         self.server.take().unwrap().stop();
