@@ -5,7 +5,7 @@ use std::io;
 use crate::disk::File;
 use crate::size;
 
-/// Bytes that one read asks for.
+/// Bytes that one read asks for, where a file is read from front to back.
 const READ_BYTES: usize = 1 << 20;
 
 /// A file's bytes from a position on, as far as they have been read.
@@ -17,12 +17,19 @@ pub struct Window<'f, F> {
     /// Where that place lies in the file.
     at: u64,
     ended: bool,
+    read_bytes: usize,
 }
 
 impl<'f, F: File> Window<'f, F> {
     /// Begins at the byte `at`.
     pub fn new(file: &'f F, at: u64) -> Self {
-        Self { file, buffer: Vec::new(), start: 0, at, ended: false }
+        Self::of_reads(file, at, READ_BYTES)
+    }
+
+    /// Begins at the byte `at`, for whoever needs little of the file: one read asks for `read_bytes`, or for what was
+    /// wanted where that is more.
+    pub(super) fn of_reads(file: &'f F, at: u64, read_bytes: usize) -> Self {
+        Self { file, buffer: Vec::new(), start: 0, at, ended: false, read_bytes }
     }
 
     /// Where the window begins in the file.
@@ -46,7 +53,7 @@ impl<'f, F: File> Window<'f, F> {
         self.start = 0;
         while self.buffer.len() < want && !self.ended {
             let have = self.buffer.len();
-            self.buffer.resize(have + READ_BYTES.max(want - have), 0);
+            self.buffer.resize(have + self.read_bytes.max(want - have), 0);
             let place = self.buffer.get_mut(have..).unwrap_or_default();
             let wanted = place.len();
             let read = self.file.read_at(place, self.at + size::of(have))?;
