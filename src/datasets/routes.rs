@@ -154,6 +154,7 @@ fn readable(caller: &Caller, stream_id: Option<&str>, uuid: &str, version: &str)
         (status = 200, description = "The versions", body = DatasetsShown, headers(("Gesta-Applied-Index" = u64, description = "The first index that is not folded into it"))),
         (status = 401, description = "`MISSING_TOKEN`, `BAD_TOKEN`", body = ProblemBody),
         (status = 403, description = "`FORBIDDEN`", body = ProblemBody),
+        (status = 503, description = "`RECOVERING`, `INDEX_NOT_APPLIED`", body = ProblemBody),
     )
 )]
 pub(super) async fn datasets(
@@ -163,6 +164,7 @@ pub(super) async fn datasets(
 ) -> Result<Response, Problem> {
     let stream_id = query.stream_id.as_deref().unwrap_or(DEFAULT_STREAM);
     caller.require_read(stream_id)?;
+    app.tasks.caught_up().await?;
     let (mut shown, applied) = app.projector.look(|state| {
         let mut shown = Vec::new();
         for (_, uuid, dataset) in state.datasets.all().filter(|(found, _, _)| *found == stream_id) {
@@ -216,6 +218,7 @@ pub(super) async fn datasets(
         (status = 403, description = "`FORBIDDEN`", body = ProblemBody),
         (status = 404, description = "`DATASET_NOT_FOUND`", body = ProblemBody),
         (status = 500, description = "`ROWS_LOST`", body = ProblemBody),
+        (status = 503, description = "`RECOVERING`, `INDEX_NOT_APPLIED`", body = ProblemBody),
     )
 )]
 pub(super) async fn rows(
@@ -230,7 +233,7 @@ pub(super) async fn rows(
         return Err(invalid("limit: give 1 to 10000."));
     }
     let from = behind(query.after)?;
-    demand_known(&app, &version)?;
+    demand_known(&app, &version).await?;
     let (datasets, stream_id) = (Arc::clone(&app.datasets), version.stream_id.clone());
     let page = app.datasets.blocking(move || {
         let missing = datasets.rows.missing(&version)?;
@@ -266,7 +269,9 @@ fn line(out: &mut Vec<u8>, stream_id: &str, stored: &Stored) {
     out.extend_from_slice(format!(",\"row\":{}}}\n", stored.number).as_bytes());
 }
 
-fn demand_known(app: &App, version: &Version) -> Result<(), Problem> {
+async fn demand_known(app: &App, version: &Version) -> Result<(), Problem> {
+    // After a start the projections may not know the version yet.
+    app.tasks.caught_up().await?;
     let known =
         app.projector.look(|state| state.datasets.version(&version.stream_id, &version.name()).is_some());
     match known {
@@ -291,6 +296,7 @@ fn demand_known(app: &App, version: &Version) -> Result<(), Problem> {
         (status = 401, description = "`MISSING_TOKEN`, `BAD_TOKEN`", body = ProblemBody),
         (status = 403, description = "`FORBIDDEN`", body = ProblemBody),
         (status = 404, description = "`DATASET_NOT_FOUND`", body = ProblemBody),
+        (status = 503, description = "`RECOVERING`, `INDEX_NOT_APPLIED`", body = ProblemBody),
     )
 )]
 pub(super) async fn dead_letters(
@@ -301,7 +307,7 @@ pub(super) async fn dead_letters(
 ) -> Result<Response, Problem> {
     let version = readable(&caller, query.stream_id.as_deref(), &uuid, &version)?;
     let since = Index(behind(query.since)?);
-    demand_known(&app, &version)?;
+    demand_known(&app, &version).await?;
     let datasets = Arc::clone(&app.datasets);
     let found = app.datasets.blocking(move || {
         let indexes = datasets.rows.dead_letters(&version, since, DEAD_LETTER_PAGE_MAX)?;

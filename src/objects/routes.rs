@@ -78,7 +78,7 @@ pub(super) struct StoredObject {
         (status = 409, description = "`OBJECT_EXISTS`, `STALE_ATTEMPT`", body = ProblemBody),
         (status = 413, description = "`BODY_TOO_LARGE`", body = ProblemBody),
         (status = 500, description = "`OUTCOME_UNKNOWN`: put it again", body = ProblemBody),
-        (status = 503, description = "`BLOB_TRANSFERS_FULL`, `QUEUE_FULL`, `DISK_FULL`, `DRAINING`", body = ProblemBody),
+        (status = 503, description = "`BLOB_TRANSFERS_FULL`, `QUEUE_FULL`, `DISK_FULL`, `DRAINING`, `RECOVERING`, `INDEX_NOT_APPLIED`", body = ProblemBody),
     )
 )]
 pub(super) async fn put_object(
@@ -92,7 +92,7 @@ pub(super) async fn put_object(
     let (task, object) = match (session.grant, target(&uri)?) {
         (Grant::Task { org_id: _, task_id, attempt, s3 }, Target::Object(object)) => {
             demand(&s3, Prefixes::may_write, &object)?;
-            (live(&app, &task_id, attempt)?, object)
+            (live(&app, &task_id, attempt).await?, object)
         }
         (Grant::Task { .. } | Grant::Blob { .. }, Target::Object(_) | Target::Blob(_)) => {
             return Err(forbidden(&uri));
@@ -209,7 +209,9 @@ fn forbidden(uri: &Uri) -> Problem {
 }
 
 /// The task whose attempt is live.
-fn live(app: &App, task_id: &str, attempt: u64) -> Result<Open, Problem> {
+async fn live(app: &App, task_id: &str, attempt: u64) -> Result<Open, Problem> {
+    // After a start the projections may not know the task yet.
+    app.tasks.caught_up().await?;
     let task_id = TaskId::parse(task_id.as_bytes()).ok_or_else(|| Problem::new(ReasonCode::Internal))?;
     let open = app.projector.look(|state| state.tasks.task(task_id).cloned());
     open.filter(|open| open.standing.attempt == attempt && open.live_lease().is_some()).ok_or_else(|| {

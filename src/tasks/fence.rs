@@ -47,7 +47,7 @@ impl Tasks {
     ///
     /// # Errors
     /// `INDEX_NOT_APPLIED`.
-    pub(super) async fn caught_up(&self) -> Result<(), Problem> {
+    pub(crate) async fn caught_up(&self) -> Result<(), Problem> {
         let Some(last) = self.store.live.published().0.checked_sub(1) else { return Ok(()) };
         let patience = Duration::from_millis(APPLIED_WAIT_MS);
         self.projector.wait_applied(Index(last), patience).await?;
