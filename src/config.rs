@@ -23,7 +23,7 @@ pub use field::{Fallback, Field, Kind, Unit, Value};
 pub(crate) use file::is_token_name;
 pub use print::{json, toml};
 pub use tables::{
-    Auth, Blobs, Checkpoint, Config, Decider, Limits, Log, LogFormat, Server, Tail, Tasks, Tls, fields,
+    Auth, Blobs, Checkpoint, Config, Decider, Limits, Log, LogFormat, Push, Server, Tail, Tasks, Tls, fields,
 };
 
 use crate::auth::Token;

@@ -26,6 +26,7 @@ pub mod prefix;
 pub mod problem;
 pub mod projector;
 pub mod proofs;
+pub mod push;
 pub mod reads;
 pub mod sequencer;
 pub mod server;

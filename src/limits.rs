@@ -215,6 +215,34 @@ bounds! {
     WORKER_STDERR_BYTES_MAX: usize = MIB;
     /// Longest error message that `gesta worker` reports, in bytes.
     WORKER_ERROR_BYTES_MAX: usize = 4 * KIB;
+    /// Most tasks that are claimed or posted to their handlers' URLs at once, half of them for one handler; the others
+    /// wait in the log.
+    PUSH_CALLS_MAX: usize = 64;
+    /// Most attempts for one registration of a handler that were claimed and that nobody has accepted; the others wait in
+    /// the log.
+    PUSH_UNACCEPTED_MAX: usize = 256;
+    /// Longest time until a connection to a handler's URL stands, in seconds.
+    PUSH_CONNECT_SECONDS_MAX: u64 = 5;
+    /// Longest time until a handler's URL has answered, the connection included, in seconds.
+    PUSH_ANSWER_SECONDS_MAX: u64 = 30;
+    /// Largest head of its answer, in bytes; more is no answer. The body is not read.
+    PUSH_ANSWER_HEAD_BYTES_MAX: usize = 16 * KIB;
+    /// Most headers of its answer; more is no answer.
+    PUSH_ANSWER_HEADERS_MAX: usize = 100;
+    /// Most times that one attempt is posted again; it then fails, `PUSH_UNDELIVERED`.
+    PUSH_RESENDS_MAX: u32 = 20;
+    /// Delay before an attempt is posted again, in milliseconds; doubled each time and spread by half.
+    PUSH_RESEND_MS: u64 = 1000;
+    /// Longest such delay, in milliseconds.
+    PUSH_RESEND_MS_MAX: u64 = 300_000;
+    /// Longest delay that an answer's `Retry-After` may ask for, in seconds; more is taken as this.
+    PUSH_RETRY_AFTER_SECONDS_MAX: u64 = 3600;
+    /// Most failed calls of one host in a row; it is then left alone for a while.
+    PUSH_FAILURES_MAX: u32 = 5;
+    /// Time for which it is left alone, in seconds; then it is called once.
+    PUSH_OPEN_SECONDS: u64 = 30;
+    /// Longest time that calls have at the end of the process, in milliseconds; the next start posts them again.
+    PUSH_END_MS: u64 = 1000;
 
     /// Largest blob, in bytes; more is 413 `BODY_TOO_LARGE`.
     BLOB_BYTES_MAX: u64 = 64 * MIB as u64;

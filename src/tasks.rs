@@ -23,6 +23,7 @@ mod metrics;
 mod next;
 mod operate;
 mod outcome;
+mod push;
 mod queued;
 mod request;
 mod retry;
@@ -44,6 +45,7 @@ use gesta_replay::event::TaskId;
 use tokio::sync::{Notify, Semaphore, watch};
 
 pub(crate) use buffer::{BufferPublish, Publication, Recorded, read_publication};
+pub(crate) use push::{PushError, Unheard};
 pub(crate) use request::fence as read_fence;
 pub(crate) use routes::{TaskFence, internal_router, public_router, task_router};
 pub(crate) use schema::compile;
@@ -64,6 +66,7 @@ use control::Control;
 use fence::Fence;
 use metrics::Metrics;
 use outcome::Asked;
+use push::Heard;
 use schema::Schemas;
 use timers::Timers;
 use waiting::{Depth, PoolName, Waiting};
@@ -118,6 +121,8 @@ pub struct Tasks {
     /// The set of deadlines has another first one.
     timers_moved: Notify,
     control: Control,
+    /// Of the attempts that this server posts.
+    heard: Heard,
     schemas: Schemas,
     /// For what nobody asked for, so that a queue full of requests holds up no task.
     own_places: Arc<Places>,
@@ -157,6 +162,7 @@ impl Tasks {
             timers: Mutex::new(Timers::new(head_at_start)),
             timers_moved: Notify::new(),
             control: Control::new(),
+            heard: Heard::default(),
             schemas: Schemas::default(),
             own_places,
             permits: Semaphore::new(limits::TASKS_AT_ONCE_MAX),

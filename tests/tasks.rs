@@ -191,9 +191,17 @@ fn a_heartbeat_in_the_second_half_of_a_lease_extends_it_and_the_absolute_limit_s
 
 #[test]
 fn a_task_that_is_to_be_posted_is_not_for_workers() {
-    let world = World::start();
-    let url = json!("https://runner.example/invoke");
+    // Nobody listens there: after the first task the others wait until the host may be asked again.
+    let world = World::with(&[
+        "push.allow_hosts=127.0.0.1:1",
+        "push.allow_private=127.0.0.1:1",
+        "push.failures_max=1",
+        "push.open_seconds=3600",
+    ]);
+    let url = json!("https://127.0.0.1:1/invoke");
     world.register("posted", &json!({ "kind": "push", "url": url }));
+    world.submit("first", "posted");
+    until("its host is left alone", || (world.metric("push_circuits_opened_total") > 0.0).then_some(()));
     world.submit("c", "posted");
     let task_id = world.task_of("c");
     world.wait_for(&task_id, "queued");

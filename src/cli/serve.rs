@@ -105,6 +105,12 @@ impl From<ServeError> for Failure {
                      leases and tokens that were live",
                 ),
             ),
+            ServeError::Push(_) => (
+                Exit::Usage,
+                Some(
+                    "set push.ca_file to a PEM file of the authorities that the hosts' certificates are signed by",
+                ),
+            ),
             ServeError::Listeners(error) => (Exit::Usage, Some(error.hint())),
             ServeError::Listen { .. } => {
                 (Exit::Failed, Some("choose another address for this listener; port 0 takes a free one"))

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::error::{ConfigError, nearest};
 use super::{Source, tables};
+use crate::push;
 
 /// A field, as the reference table shows it.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,8 @@ pub enum Kind {
     Origin,
     /// A list of `scheme://host[:port]`.
     WebOrigins,
+    /// A list of `host[:port]`.
+    Hosts,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +135,7 @@ impl Field {
             }
             Kind::Origin => "1 to 255 visible ASCII characters without `+`, or empty".to_owned(),
             Kind::WebOrigins => "a list of origins, such as \"https://app.example\"".to_owned(),
+            Kind::Hosts => "a list of hosts, such as \"runner.example\" or \"10.0.0.5:8443\"".to_owned(),
         }
     }
 
@@ -146,7 +150,7 @@ impl Field {
             | Kind::Address
             | Kind::OptionalAddress
             | Kind::Origin => Some(Value::Text(text.to_owned())),
-            Kind::WebOrigins => {
+            Kind::WebOrigins | Kind::Hosts => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(Value::List(parts.map(str::to_owned).collect()))
             }
@@ -175,6 +179,7 @@ impl Field {
                 text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
             }
             (Kind::WebOrigins, Value::List(list)) => list.iter().all(|origin| is_web_origin(origin)),
+            (Kind::Hosts, Value::List(list)) => list.iter().all(|host| push::is_host(host)),
             (Kind::Integer { .. }, Value::Switch(_) | Value::Text(_) | Value::List(_))
             | (Kind::Switch, Value::Integer(_) | Value::Text(_) | Value::List(_))
             | (
@@ -186,7 +191,9 @@ impl Field {
                 | Kind::Origin,
                 Value::Integer(_) | Value::Switch(_) | Value::List(_),
             )
-            | (Kind::WebOrigins, Value::Integer(_) | Value::Switch(_) | Value::Text(_)) => false,
+            | (Kind::WebOrigins | Kind::Hosts, Value::Integer(_) | Value::Switch(_) | Value::Text(_)) => {
+                false
+            }
         };
         if good { Ok(()) } else { Err(self.range()) }
     }

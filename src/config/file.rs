@@ -245,7 +245,7 @@ fn field_value(field: &Field, value: &DeValue<'_>) -> Option<Value> {
         }
         (Kind::Integer { .. }, DeValue::String(text)) => field.parse(text, &Source::Default).ok(),
         (Kind::Switch, value) => value.as_bool().map(Value::Switch),
-        (Kind::WebOrigins, value) => {
+        (Kind::WebOrigins | Kind::Hosts, value) => {
             texts(value).map(|list| Value::List(list.into_iter().map(str::to_owned).collect()))
         }
         (

@@ -226,6 +226,30 @@ tables! {
         /// ES256, for local use; empty means none.
         hs256_secret_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
     }
+    /// How tasks of kind `push` are posted.
+    push: Push {
+        /// Hosts that may be called, each exactly, with the port unless that is 443; without one nothing is posted.
+        allow_hosts: Vec<String>, Kind::Hosts, Fallback::EmptyList;
+        /// Those of them that may lie at addresses of this machine or of its network.
+        allow_private: Vec<String>, Kind::Hosts, Fallback::EmptyList;
+        /// PEM file of the authorities by which hosts are known; empty means those of the platform.
+        ca_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");
+        /// Most tasks that are posted at once, half of them for one handler.
+        calls_max: usize, range(Unit::Count, 1, 65_536), number(limits::PUSH_CALLS_MAX);
+        /// Longest time until a connection stands.
+        connect_seconds_max: u64, range(Unit::Seconds, 1, 300), Fallback::Integer(limits::PUSH_CONNECT_SECONDS_MAX);
+        /// Longest time until a host has answered, the connection included.
+        answer_seconds_max: u64, range(Unit::Seconds, 1, 300), Fallback::Integer(limits::PUSH_ANSWER_SECONDS_MAX);
+        /// Delay before an attempt is first posted again, doubled each time and spread by half.
+        resend_ms: u64, range(Unit::Milliseconds, 1, limits::PUSH_RESEND_MS_MAX), Fallback::Integer(limits::PUSH_RESEND_MS);
+        /// Longest such delay.
+        resend_ms_max: u64, range(Unit::Milliseconds, 1, limits::PUSH_RESEND_MS_MAX),
+            Fallback::Integer(limits::PUSH_RESEND_MS_MAX);
+        /// Most calls of one host that fail in a row before it is left alone.
+        failures_max: u32, range(Unit::Count, 1, 10_000), Fallback::Integer(limits::PUSH_FAILURES_MAX as u64);
+        /// Time for which it is then left alone.
+        open_seconds: u64, range(Unit::Seconds, 1, 3600), Fallback::Integer(limits::PUSH_OPEN_SECONDS);
+    }
     /// How the log signs what it holds.
     checkpoint: Checkpoint {
         /// Time between two checkpoints of a log that grows.
@@ -265,6 +289,12 @@ const MISFIT: &str = "a checked value fits the type of its field";
 impl Typed for u64 {
     fn typed(value: &Value) -> Self {
         if let Value::Integer(number) = value { *number } else { unreachable!("{MISFIT}") }
+    }
+}
+
+impl Typed for u32 {
+    fn typed(value: &Value) -> Self {
+        Self::try_from(u64::typed(value)).expect(MISFIT)
     }
 }
 

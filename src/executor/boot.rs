@@ -69,6 +69,7 @@ fn run(app: &App, newest: Option<Index>) {
         if app.executor.applied_below(folded).await.is_some() {
             app.executor.start();
             app.tasks.start();
+            app.push.start();
             name_others(&app).await;
         }
     });
@@ -90,6 +91,9 @@ async fn register(app: &App) -> Result<Option<Index>, BootError> {
 }
 
 async fn register_one(app: &App, handler: &Registration<'static>) -> Result<Option<Index>, Problem> {
+    if let Some(url) = handler.url() {
+        app.push.demand_url(&url)?;
+    }
     let (subject, payload) = (handler.subject(), handler.payload());
     let standing = control::look(&app.ingress, &subject).await?;
     if let Some(newest) = standing.newest

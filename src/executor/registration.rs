@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use gesta_log_format::json::{self, ErrorKind, Reader};
+use gesta_log_format::json::{self, ErrorKind, Reader, canonical};
 use gesta_replay::event::HandlerKind;
 
 use super::task_fields::{self, Fields};
@@ -126,6 +126,11 @@ fn read_timeout(reader: &mut Reader<'_>) -> Result<u64, json::Error> {
 }
 
 impl Registration<'_> {
+    /// Where its tasks are posted, if they are.
+    pub fn url(&self) -> Option<Cow<'_, str>> {
+        canonical::string(self.fields.get("url")?)
+    }
+
     /// Of the CONTROL `handler_registered`: canonical.
     pub fn payload(&self) -> Vec<u8> {
         let text = |text: &str| {

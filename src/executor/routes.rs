@@ -52,7 +52,7 @@ pub(super) struct NewHandler {
     /// Whose workers may claim its tasks; `default` where it is left out.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     pool: Option<String>,
-    /// Of `push`: where its tasks are posted.
+    /// Of `push`: where its tasks are posted, at a host of `push.allow_hosts`.
     url: Option<String>,
     /// The digits of the SHA-256 of the bundle that a runner loads.
     bundle_sha256: Option<String>,
@@ -238,6 +238,9 @@ pub(super) async fn register_handler(
     app.demand_running()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
     let new = registration::parse(&body, app.executor.registry(), app.config.executor.invoke_seconds_max)?;
+    if let Some(url) = new.url() {
+        app.push.demand_url(&url)?;
+    }
     let payload = new.payload();
     let (known, count) = app.projector.look(|state| {
         let known = state.handlers.of(&new.intent_type).iter();

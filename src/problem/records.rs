@@ -104,6 +104,27 @@ const RECORD_CODES: &[Entry] = &[
         "The messages that `assemble_prompt` would give exceed `PROMPT_BYTES_MAX`.",
         "Refer to less, or to a later turn.",
     ),
+    record(
+        "PUSH_REFUSED",
+        Source::Worker,
+        "The handler's URL refuses it",
+        "The URL of a handler of kind `push` answered with a status from 400 to 499 other than 408, 425 and 429.",
+        "The message has the status: mend the handler behind the URL, then submit the intent anew.",
+    ),
+    record(
+        "PUSH_UNDELIVERED",
+        Source::Worker,
+        "Nobody accepted it",
+        "An attempt was posted as often as `PUSH_RESENDS_MAX` allows, and nobody accepted it.",
+        "The message says what came back last; mend the host, then submit the intent anew if no attempt was left.",
+    ),
+    record(
+        "PUSH_TARGET_REFUSED",
+        Source::Worker,
+        "Its handler's URL may not be called",
+        "The host is not in `push.allow_hosts` any more, or is at an address that is not public.",
+        "The message says what to change in the configuration; then submit the intent anew.",
+    ),
 ];
 
 /// The whole catalogue: what answers have, then what records have.

@@ -27,6 +27,7 @@ use crate::objects::Objects;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
 use crate::proofs::Proofs;
+use crate::push::Push;
 use crate::store::{Store, unreadable};
 use crate::tail::TailShared;
 use crate::tasks::Tasks;
@@ -50,6 +51,7 @@ pub struct Parts {
     pub tasks: Arc<Tasks>,
     pub objects: Arc<Objects>,
     pub datasets: Arc<Datasets>,
+    pub push: Arc<Push>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.
@@ -82,6 +84,7 @@ impl App {
     /// Ends the responses that have no end of their own.
     pub(super) fn drain(&self) {
         self.tail.drain();
+        self.push.drain();
         self.tasks.drain();
     }
 

@@ -36,6 +36,7 @@ use crate::metrics::{DeciderMetrics, LogMetrics};
 use crate::objects::Objects;
 use crate::projector::{self, Projector};
 use crate::proofs;
+use crate::push::{self, Push};
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
@@ -71,6 +72,8 @@ pub enum ServeError {
     Lookup(#[from] LookupError),
     #[error("cannot use the keys of tasks")]
     Keys(#[from] KeyFilesError),
+    #[error("cannot post tasks to the hosts of push.allow_hosts")]
+    Push(#[from] push::AuthoritiesError),
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     #[error("cannot collect metrics")]
@@ -184,6 +187,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.executor.measure();
         app.tasks.measure();
         app.datasets.measure();
+        app.push.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -252,6 +256,22 @@ fn start_projector(
     projector.map(Arc::new).map_err(ServeError::Thread)
 }
 
+fn push_of(
+    config: &Config,
+    store: &Store,
+    projector: &Arc<Projector>,
+    tasks: &Arc<Tasks>,
+) -> Result<Arc<Push>, push::AuthoritiesError> {
+    Push::new(push::Parts {
+        tasks: Arc::clone(tasks),
+        projector: Arc::clone(projector),
+        settings: &config.push,
+        insecure_loopback: config.server.insecure_loopback,
+        head_at_start: store.reader.head(),
+        bundle_url: Box::new(|_digest| None),
+    })
+}
+
 fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
@@ -299,6 +319,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
     let datasets = Datasets::open(&ingress, &projector, &objects, &state).map_err(ServeError::Rows)?;
     let app = App::new(Parts {
+        push: push_of(&config, &store, &projector, &tasks)?,
         proofs,
         capabilities,
         tasks,
@@ -397,6 +418,7 @@ impl Threads {
     async fn end(self, app: &App, signals: &Signals) -> Ended {
         // Before the queue closes, so that what ends in time is recorded.
         app.executor.stop(Duration::from_millis(limits::EXECUTIONS_END_MS)).await;
+        app.push.stop(Duration::from_millis(limits::PUSH_END_MS)).await;
         app.tasks.stop(Duration::from_millis(limits::TASKS_END_MS)).await;
         app.datasets.stop(Duration::from_millis(limits::DATASETS_END_MS)).await;
         if let Some(decider) = self.decider {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use gesta_log_format::Timestamp;
+use gesta_log_format::{Index, Timestamp};
 use gesta_replay::event::{HandlerKind, TaskId};
 use gesta_replay::projections::leases::Lease;
 use gesta_replay::projections::tasks::Open;
@@ -97,7 +97,7 @@ impl From<ClaimError> for Problem {
 }
 
 /// A lease that a worker has.
-struct Held {
+pub(super) struct Held {
     open: Open,
     attempt: u64,
     nonce: gesta_replay::event::Nonce,
@@ -124,7 +124,7 @@ impl Tasks {
                 return Ok(Claimed::No(reason));
             }
             match self.record_claim(open, worker_id).await {
-                Ok(held) => return self.answer(held).await.map(Claimed::Yes),
+                Ok((_, held)) => return self.answer(held).await.map(Claimed::Yes),
                 Err(ClaimError::Step(StepError::Append(AppendError::Moved { newest, .. }))) => {
                     self.applied_below(newest.next()).await.ok_or(ClaimError::Ending)?;
                 }
@@ -203,7 +203,7 @@ impl Tasks {
                 return Ok(None);
             };
             match self.record_claim(open, worker_id).await {
-                Ok(held) => {
+                Ok((_, held)) => {
                     handed.use_up();
                     return self.answer(held).await.map(Some);
                 }
@@ -216,8 +216,12 @@ impl Tasks {
         Err(ClaimError::Conflicts)
     }
 
-    /// Appends the TASK `claimed`.
-    async fn record_claim(&self, open: Open, worker_id: &str) -> Result<Held, ClaimError> {
+    /// Appends the TASK `claimed`, and gives its index.
+    pub(super) async fn record_claim(
+        &self,
+        open: Open,
+        worker_id: &str,
+    ) -> Result<(Index, Held), ClaimError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
         let attempt = open.standing.attempt + 1;
@@ -232,8 +236,8 @@ impl Tasks {
             .finish();
         let transition = Transition::Claimed { attempt };
         let step = Step { transition, actor: worker_id, payload: &payload, others: Vec::new() };
-        self.author.append(&open, step).await?;
-        Ok(Held { open, attempt, nonce, expires_at })
+        let (index, _) = self.author.append(&open, step).await?;
+        Ok((index, Held { open, attempt, nonce, expires_at }))
     }
 
     /// The answer to a claim whose record is durable.

@@ -71,7 +71,10 @@ impl Tasks {
             )));
         };
         match is_token(&self.capabilities, &open, lease.attempt, lease.nonce, &fence.lease_token) {
-            true => Ok(Some(open)),
+            true => {
+                self.heard.note(open.task_id);
+                Ok(Some(open))
+            }
             false => Err(self.stale("the lease token is not that of the attempt")),
         }
     }
