@@ -165,7 +165,10 @@ fn a_start_on_a_full_disk_activates_once_there_is_space() {
     let mut client = server.client();
     assert_eq!(client.get("/control/policy").status, 404, "there is no space for it");
     assert_eq!(
-        client.get("/events?stream_id=default&limit=2000").json()["events"].as_array().unwrap().len() as u64,
+        client.get("/events?stream_id=default&kinds=INTENT&limit=2000").json()["events"]
+            .as_array()
+            .unwrap()
+            .len() as u64,
         head
     );
     fs::remove_file(ballast).unwrap();

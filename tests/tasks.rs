@@ -459,6 +459,10 @@ fn streams_take_turns_and_a_batch_is_one_answer() {
     assert_eq!(of(&claimed), ["a", "b"]);
     let rest = world.claim(&json!({ "worker_id": "w-1", "pools": ["p"], "max": 100 })).json();
     assert_eq!(of(&rest), ["a", "a"]);
+    until("they are listed", || {
+        let listed = world.get("/api/task?state=running&stream_id=a").json();
+        (listed["tasks"].as_array()?.len() == 3).then_some(())
+    });
     let listed = world.get("/api/task?state=running&stream_id=a&limit=2").json();
     assert_eq!(listed["tasks"].as_array().unwrap().len(), 2);
     let next = listed["next"].as_str().unwrap();

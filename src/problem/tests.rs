@@ -112,6 +112,11 @@ fn every_code_that_a_record_may_have_is_in_the_catalogue_and_no_other() {
         for word in ["HandlerError::new(", "Reason::new(", "Reason::with("] {
             produced.extend(codes_behind(text, word));
         }
+        // The codes with which pushed attempts fail.
+        produced.extend(text.split("&str = \"").skip(1).filter_map(|code| {
+            let code = code.split('"').next()?;
+            code.starts_with("PUSH_").then_some(code)
+        }));
         // The codes that policies may not use are the decider's own.
         if let Some((_, list)) = text.split_once("const RESERVED_CODES") {
             let list = list.split_once("];").unwrap().0;
