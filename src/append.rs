@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use gesta_log_format::Index;
 use gesta_log_format::blob::spill::{self, SpillError};
 use gesta_log_format::envelope::{Draft, PrepareError, Prepared};
-use gesta_log_format::record::DATA_BYTES_MAX;
+use gesta_log_format::log::Batch;
+use gesta_log_format::record::{self, DATA_BYTES_MAX};
+use gesta_log_format::{Index, Kind, Timestamp};
+use gesta_replay::event::{Event, EventError};
 use tokio::sync::oneshot;
 
 use crate::blobs::{self, PutError};
@@ -63,6 +65,9 @@ pub enum AppendError {
     /// The payload is not one canonical JSON object: its author's bug.
     #[error("the payload is not one canonical JSON object")]
     Payload,
+    /// Nobody could fold it: a member is not as FORMAT.md says, or has become a blob and must not.
+    #[error("{0}")]
+    Unreadable(EventError),
     #[error("cannot keep what is too large for the record")]
     Blob(#[from] PutError),
     #[error("cannot look the record's subjects up")]
@@ -96,14 +101,19 @@ impl Appender {
     /// `TooLarge`, `Payload`, `Blob`; `Unknown` where a thread that puts blobs has panicked.
     pub async fn ready(&self, draft: &Draft<'_>) -> Result<Ready, AppendError> {
         match fit(draft)? {
-            Fit::Whole(ready) => Ok(ready),
+            Fit::Whole(ready) => {
+                ready.demand_readable(draft.kind)?;
+                Ok(ready)
+            }
             Fit::Spilled(spilled) => {
+                let ready = Ready::of_spilled(draft, &spilled)?;
+                ready.demand_readable(draft.kind)?;
                 for spill in &spilled.spills {
                     let (blobs, content) = (Arc::clone(&self.blobs), spill.bytes.to_vec());
                     let put = tokio::task::spawn_blocking(move || blobs.put_bytes(&content)).await;
                     put.map_err(|_panicked| AppendError::Unknown)??;
                 }
-                Ready::of_spilled(draft, &spilled)
+                Ok(ready)
             }
         }
     }
@@ -161,6 +171,19 @@ impl Pending {
 }
 
 impl Ready {
+    /// Whether those who fold it can read it: one record that they cannot read stops every projection for good.
+    fn demand_readable(&self, kind: Kind) -> Result<(), AppendError> {
+        match kind {
+            Kind::Task | Kind::Artifact | Kind::Control | Kind::Execution => {}
+            // The decider's are made by the code that folds them.
+            Kind::Intent | Kind::Decision | Kind::Session | Kind::Ledger => return Ok(()),
+        }
+        let mut batch = Batch::new(Index::ZERO);
+        batch.push(&self.prepared, Timestamp::default());
+        let record = record::decode_trusted(batch.bytes()).map_err(|_not_a_record| AppendError::Payload)?;
+        Event::parse(record.data).and_then(|event| event.check()).map_err(AppendError::Unreadable)
+    }
+
     /// A record that fits as it is. Does no I/O.
     ///
     /// # Errors
@@ -222,6 +245,9 @@ impl From<AppendError> for Problem {
             AppendError::Unknown => Self::new(ReasonCode::OutcomeUnknown),
             AppendError::TooLarge(error) => error.into(),
             AppendError::Payload => Self::new(ReasonCode::Internal),
+            AppendError::Unreadable(error) => {
+                Self::new(ReasonCode::InvalidInput).detail(format!("Nothing was appended: {}.", error.fault))
+            }
             AppendError::Blob(error) => error.into(),
             AppendError::Lookup(error) => unreadable(&error.into()),
         }

@@ -198,6 +198,8 @@ bounds! {
     WAKEUPS_KEPT_MAX: usize = 1024;
     /// Largest schema of a registration, in bytes; more is 400 `INVALID_INPUT`.
     SCHEMA_BYTES_MAX: usize = 256 * KIB;
+    /// Largest grants of a registration, in bytes: every capability token carries them.
+    GRANTS_BYTES_MAX: usize = 4 * KIB;
     /// Most schemas that are kept compiled.
     SCHEMAS_KEPT_MAX: usize = 256;
     /// Most faults of a result that one answer names.

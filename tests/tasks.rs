@@ -538,6 +538,31 @@ fn a_dataset_version_is_published_once_or_equally_and_else_the_whole_report_is_r
 }
 
 #[test]
+fn what_nobody_could_fold_is_refused_and_the_projections_go_on() {
+    let world = World::start();
+    world.register("work", &json!({}));
+    world.submit("c", "work");
+    let claim = world.claimed("w-1");
+    let version = |uuid: Value, version: Value| json!([{ "dataset_uuid": uuid, "dataset_version": version, "storage_ref": "s3://b/k/" }]);
+    let long: Vec<Value> = (0..900)
+        .map(|nth| json!({ "dataset_uuid": "d", "dataset_version": format!("{nth}"), "storage_ref": "x".repeat(100) }))
+        .collect();
+    for published in [version(json!(7), json!("1")), version(json!("d"), json!(1.5)), json!(long)] {
+        let body = json!({ "status": "Completed", "datasets_published": published });
+        let refused = world.task(&claim, "complete", &body);
+        assert!(matches!(refused.status, 400 | 413), "{}", refused.text());
+    }
+    let events = json!({ "events": [{ "dataset_uuid": "d", "dataset_version": "1", "cursor": null }] });
+    assert_eq!(world.task(&claim, "events", &events).status, 400);
+    assert_eq!(world.get("/readyz").status, 200);
+    let numbered = json!({ "status": "Completed", "datasets_published": version(json!("d"), json!(7)) });
+    let response = world.task(&claim, "complete", &numbered);
+    assert_eq!(response.status, 200, "{}", response.text());
+    world.course("c", "EXECUTION completed");
+    world.check_replay();
+}
+
+#[test]
 fn a_worker_is_told_at_once_that_it_should_stop_and_waiting_ones_that_there_is_something() {
     let world = World::start();
     world.register("work", &json!({}));

@@ -11,6 +11,7 @@ use gesta_log_format::json::canonical::{self, Members};
 use gesta_log_format::{Index, Kind, Timestamp};
 
 mod body;
+mod check;
 mod content;
 mod control;
 mod dataset;

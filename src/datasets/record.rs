@@ -107,6 +107,7 @@ impl Datasets {
             AppendError::Closed | AppendError::Unknown => Trouble::Ending,
             other @ (AppendError::TooLarge(_)
             | AppendError::Payload
+            | AppendError::Unreadable(_)
             | AppendError::Blob(_)
             | AppendError::Lookup(_)) => Trouble::Append(other),
         })

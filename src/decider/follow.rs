@@ -251,6 +251,7 @@ impl Follower {
                     AppendError::Closed
                     | AppendError::Unknown
                     | AppendError::TooLarge(_)
+                    | AppendError::Unreadable(_)
                     | AppendError::Payload
                     | AppendError::Blob(_)
                     | AppendError::Lookup(_),

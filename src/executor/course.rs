@@ -226,7 +226,10 @@ impl Executor {
                         // The process is ending.
                         AppendError::Closed | AppendError::Unknown => return Err(Left::Open),
                         AppendError::DiskFull | AppendError::Blob(PutError::DiskFull) => {}
-                        AppendError::TooLarge(_) | AppendError::Payload | AppendError::Blob(_) => {
+                        AppendError::TooLarge(_)
+                        | AppendError::Payload
+                        | AppendError::Unreadable(_)
+                        | AppendError::Blob(_) => {
                             error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
                             return Err(Left::Refused);
                         }

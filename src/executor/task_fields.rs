@@ -145,6 +145,10 @@ fn grants(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Vec<u8>, jso
             _s3: Prefixes,
         }
         let Checked { .. } = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
+        if filled.len() > limits::GRANTS_BYTES_MAX {
+            let bytes_max = limits::GRANTS_BYTES_MAX;
+            return Err(format!("are at most {bytes_max} bytes, which every capability token carries"));
+        }
         json::canonicalize(&filled).map_err(|error| error.kind.to_string())
     });
     checked.map_err(|fault| reader.fail(rejected(fault)))

@@ -53,7 +53,7 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
             return Err((String::from_utf8_lossy(key), "is unknown"));
         }
     }
-    let has = |name: &str| member(element, name).is_some();
+    let has = |name: &str| member(element, name).is_some_and(|value| value != b"null");
     let demand = |name: &'static str| match has(name) {
         true => Ok(()),
         false => Err((Cow::Borrowed(name), "is missing")),
@@ -78,21 +78,25 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
 }
 
 /// Which dataset version an element is about.
-fn name(element: &[u8]) -> Result<DatasetName<'_>, Fault<'_>> {
-    let part = |name: &'static str| {
+fn name<'a>(element: &'a [u8]) -> Result<DatasetName<'a>, Fault<'a>> {
+    let text = |name: &'static str| {
         let value = member(element, name).ok_or((Cow::Borrowed(name), "is missing"))?;
-        let text = match value.first() {
-            Some(b'"') => canonical::string(value),
-            Some(digit) if digit.is_ascii_digit() => std::str::from_utf8(value).ok().map(Cow::Borrowed),
-            Some(_) | None => None,
-        };
-        let text = text.filter(|text| is_part(text));
-        text.ok_or((
+        Ok((name, canonical::string(value), value))
+    };
+    let part = |(name, text, _): (&'static str, Option<Cow<'a, str>>, &'a [u8])| {
+        text.filter(|text| is_part(text)).ok_or((
             Cow::Borrowed(name),
             "is no text of 1 to 128 letters, digits, dots, underscores and hyphens",
         ))
     };
-    Ok(DatasetName { dataset_uuid: part("dataset_uuid")?, dataset_version: part("dataset_version")? })
+    // A version may be a whole number, and is its digits.
+    let version = |(name, text, value): (&'static str, Option<Cow<'a, str>>, &'a [u8])| {
+        let digits =
+            value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok().map(Cow::Borrowed));
+        part((name, text.or(digits.flatten()), value))
+    };
+    let (uuid, version) = (part(text("dataset_uuid")?)?, version(text("dataset_version")?)?);
+    Ok(DatasetName { dataset_uuid: uuid, dataset_version: version })
 }
 
 /// Whether a text may be a part of a subject.

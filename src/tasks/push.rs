@@ -86,6 +86,7 @@ impl From<StepError> for PushError {
             | StepError::Append(
                 AppendError::TooLarge(_)
                 | AppendError::Payload
+                | AppendError::Unreadable(_)
                 | AppendError::Blob(_)
                 | AppendError::Lookup(_),
             )) => {

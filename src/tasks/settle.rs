@@ -237,6 +237,7 @@ impl Tasks {
                 | StepError::Append(
                     AppendError::TooLarge(_)
                     | AppendError::Payload
+                    | AppendError::Unreadable(_)
                     | AppendError::Blob(_)
                     | AppendError::Lookup(_),
                 )),
