@@ -133,7 +133,9 @@ impl World {
         let mut live = self.store.live.watch();
         let settled = async {
             loop {
-                let published = *live.borrow_and_update();
+                // Followers are told of a record a moment after its author.
+                live.borrow_and_update();
+                let published = self.store.live.published();
                 for contender in contenders {
                     contender.head.send_replace(published);
                     let last = Index(published.0 - 1);
