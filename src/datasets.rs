@@ -1,8 +1,8 @@
 //! Buffered datasets: what tasks publish becomes rows, once each, and what is new is told once.
 //!
 //! A task puts a batch as an object and publishes it: TASK `buffer_published`. Two followers of the log do the rest. The
-//! [`sink`] takes each batch that waits, in order for each dataset version: good as a whole it is committed, with one bad
-//! row it is a dead letter; the record that says so is the commit. The [`follow`]er makes of the commits what is derived
+//! sink takes each batch that waits, in order for each dataset version: good as a whole it is committed, with one bad
+//! row it is a dead letter; the record that says so is the commit. The follower makes of the commits what is derived
 //! from them, the rows, and appends what has to follow: a dataset event behind the rows, and an INTENT for each handler
 //! that subscribes to them. Each of these records is the first of a subject derived from its cause, so that however often
 //! the follower looks, after a kill or with its marks lost, nothing is missing and nothing comes twice.
