@@ -14,18 +14,42 @@ pub trait Projection {
     /// What it is called in snapshots and in `GET /snapshot`.
     fn name(&self) -> &'static str;
 
-    /// Takes in one record.
+    /// Takes in one record: the one that has to come next.
     ///
     /// # Errors
     /// [`FoldError`]; nothing has changed then.
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError>;
+    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        self.in_place(event)?;
+        self.take_in(event)?;
+        *self.applied_mut() = event.index().next();
+        Ok(())
+    }
+
+    /// Whether the record may come next. Part of [`Projection::apply`].
+    ///
+    /// # Errors
+    /// [`FoldError::OutOfPlace`] unless it is the first that is not in the state, but where a projection says otherwise.
+    fn in_place(&self, event: &Event<'_>) -> Result<(), FoldError> {
+        in_place(self.applied(), event)
+    }
+
+    /// Changes the state by what the record says. Part of [`Projection::apply`], which nobody else has to know of.
+    ///
+    /// # Errors
+    /// [`FoldError`]; nothing has changed then.
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError>;
 
     /// Goes on behind a record that [`Projection::apply`] refused for what it says. For an auditor who wants to see
     /// what else there is; the state is that of the other records, but where a projection says otherwise.
-    fn pass_over(&mut self, event: &Event<'_>);
+    fn pass_over(&mut self, event: &Event<'_>) {
+        *self.applied_mut() = event.index().next();
+    }
 
     /// The first index that is not in the state.
     fn applied(&self) -> Index;
+
+    /// The same, to be moved by [`Projection::apply`] and [`Projection::pass_over`].
+    fn applied_mut(&mut self) -> &mut Index;
 
     /// The state as canonical JSON: `{"projection":NAME,"state":{…},"version":N}`. The version moves with the form
     /// of `state`, which each projection describes.

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Artifact, Body, Event, EventError, Execution, Intent, SYSTEM_STREAM, Task, TaskHandler};
 use crate::fingerprint::{Fingerprint, Table, Tag};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::{self, RestoreError, ensure};
 
@@ -154,7 +154,6 @@ impl Audit {
         for fingerprint in self.moving.drain(..) {
             self.subjects.set(fingerprint, event.index().0);
         }
-        self.applied = event.index().next();
     }
 }
 
@@ -249,8 +248,7 @@ impl Projection for Audit {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         self.recorded_at = self.check(event)?;
         self.advance(event);
         Ok(())
@@ -265,10 +263,15 @@ impl Projection for Audit {
         }
         self.recorded_at = event.recorded_at().unwrap_or(self.recorded_at);
         self.advance(event);
+        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Body, Decision, Event, EventError, Intent};
 use crate::fingerprint::{Fingerprint, Table, Tag};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::snapshot::{self, RestoreError, ensure};
 
 const NAME: &str = "counts";
@@ -94,8 +94,7 @@ impl Projection for Counts {
     }
 
     /// Takes a DECISION for what it says: whether there may be one is asked by [`super::decisions`].
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Intent(Intent::Submitted) => self.submitted(event)?,
             Body::Decision(Decision::Decided) => {
@@ -109,16 +108,15 @@ impl Projection for Counts {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

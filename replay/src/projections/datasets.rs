@@ -23,7 +23,7 @@ use crate::event::{
     Artifact, Body, DatasetExtent, DatasetMetadata, DatasetName, DatasetVersion, Event, EventError, Fault,
     Task,
 };
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::RestoreError;
 
@@ -241,8 +241,7 @@ impl Projection for Datasets {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(Task::Completed) => self.register(event, &event.datasets_published()?)?,
             Body::Artifact(Artifact::DatasetRegistered) => {
@@ -258,16 +257,15 @@ impl Projection for Datasets {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

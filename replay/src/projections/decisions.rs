@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::in_system_stream;
 use crate::event::{Body, Content, Control, Decision, Event, EventError, Intent};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::{self, RestoreError, ensure};
 
@@ -184,8 +184,7 @@ impl Projection for Decisions {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Intent(Intent::Submitted) => {
                 self.undecided.insert(event.index());
@@ -209,16 +208,15 @@ impl Projection for Decisions {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

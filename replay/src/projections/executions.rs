@@ -28,7 +28,7 @@ use super::decisions::not_awaiting;
 use crate::event::{Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Task, Verdict};
 use crate::fingerprint::Fingerprint;
 use crate::lifecycle::{self, Standing, Transition};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::RestoreError;
 
@@ -314,8 +314,7 @@ impl Projection for Executions {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Intent(Intent::Submitted) => self.submitted(event)?,
             Body::Intent(Intent::CancelRequested) => self.cancel_requested(event)?,
@@ -324,16 +323,15 @@ impl Projection for Executions {
             Body::Task(task) => self.task(event, task)?,
             Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -22,7 +22,7 @@ use super::in_system_stream;
 use crate::event::{
     Body, Control, Event, EventError, Fault, HandlerKind, Registration, Task, TaskDescription,
 };
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::{self, RestoreError, ensure};
 
@@ -156,8 +156,7 @@ impl Projection for Handlers {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Control(Control::HandlerRegistered) => {
                 in_system_stream(event)?;
@@ -177,16 +176,15 @@ impl Projection for Handlers {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Event;
 use crate::phase::{LastIntent, Phase};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::snapshot::{self, RestoreError, ensure};
 
 const NAME: &str = "head";
@@ -73,8 +73,7 @@ impl Projection for Head {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         let index = event.index();
         let stream_id = event.stream_id()?;
         match self.streams.get_mut(stream_id.as_ref()) {
@@ -90,7 +89,6 @@ impl Projection for Head {
                 self.streams.insert(stream_id.into_owned(), stream);
             }
         }
-        self.applied = index.next();
         Ok(())
     }
 
@@ -105,6 +103,10 @@ impl Projection for Head {
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

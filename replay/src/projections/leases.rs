@@ -18,7 +18,7 @@ use gesta_log_format::{Index, Timestamp, hex};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Body, Event, EventError, Nonce, Task, TaskId};
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::snapshot::{self, RestoreError, ensure};
 
 const NAME: &str = "leases";
@@ -172,8 +172,7 @@ impl Projection for Leases {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(task) => self.task(event, task)?,
             Body::Intent(_)
@@ -184,16 +183,15 @@ impl Projection for Leases {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

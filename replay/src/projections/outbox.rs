@@ -21,7 +21,7 @@ use gesta_log_format::{Index, Timestamp};
 use super::anchors;
 use crate::event::{BatchName, Body, Event, EventError, Task, TaskId};
 use crate::fingerprint::Fingerprint;
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::RestoreError;
 
@@ -262,8 +262,7 @@ impl Projection for Outbox {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(task) => self.happened(event, task)?,
             Body::Intent(_)
@@ -274,16 +273,15 @@ impl Projection for Outbox {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -30,7 +30,7 @@ use super::leases::Lease;
 use crate::event::{
     Body, Event, EventError, Execution, HandlerKind, Task, TaskDescription, TaskId, TaskLimits,
 };
-use crate::projection::{FoldError, Projection, in_place};
+use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
 use crate::snapshot::RestoreError;
 use crate::task_lifecycle::{self, Standing, Transition};
@@ -295,8 +295,7 @@ impl Projection for Tasks {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
-        in_place(self.applied, event)?;
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(task) => self.happened(event, task)?,
             Body::Execution(Execution::Completed | Execution::Failed | Execution::Cancelled) => {
@@ -316,16 +315,15 @@ impl Projection for Tasks {
             | Body::Control(_)
             | Body::Ledger(_) => {}
         }
-        self.applied = event.index().next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -151,25 +151,29 @@ impl Projection for Timeline {
         NAME
     }
 
-    fn apply(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+    /// Of a thread only its own records need to come.
+    fn in_place(&self, event: &Event<'_>) -> Result<(), FoldError> {
         let index = event.index();
         if index < self.applied {
             return Err(FoldError::Again { applied: self.applied, found: index });
         }
+        Ok(())
+    }
+
+    fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         let (stream_id, thread_id) = &self.spelled;
         if event.view().thread_id == thread_id && event.view().stream_id == stream_id {
             self.add(event)?;
         }
-        self.applied = index.next();
         Ok(())
-    }
-
-    fn pass_over(&mut self, event: &Event<'_>) {
-        self.applied = event.index().next();
     }
 
     fn applied(&self) -> Index {
         self.applied
+    }
+
+    fn applied_mut(&mut self) -> &mut Index {
+        &mut self.applied
     }
 
     fn snapshot(&self) -> Vec<u8> {
