@@ -17,6 +17,7 @@ pub mod exchange;
 pub mod execution;
 pub mod executor;
 pub mod ingress;
+pub mod key_file;
 pub mod keys;
 pub mod limits;
 pub mod metrics;

@@ -4,9 +4,7 @@
 //! A rotation is in the log before it is in the files: `next.pem` is durable, then the CONTROL record, then the names
 //! change. Whether an interrupted one happened, the log says.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,15 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gesta_log_format::disk::Disk as _;
 use gesta_log_format::disk::real::RealDisk;
+use gesta_log_format::hex;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::keys::{Key, KeyFault};
-use super::lease::{LeaseKey, hex, unhex};
-
-/// The most bytes of a key's file that are read.
-const FILE_BYTES_MAX: u64 = 4096;
+use super::lease::LeaseKey;
+use crate::key_file;
 
 /// Characters of one line of a PEM file (RFC 7468).
 const PEM_LINE: usize = 64;
@@ -69,7 +66,7 @@ impl Secrets {
         let path = self.path(name);
         match read_bounded(&path) {
             Ok(bytes) => {
-                warn_if_open_to_others(&path);
+                key_file::warn_if_open_to_others(&path);
                 Ok(Some(bytes))
             }
             Err(KeyFilesError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -81,13 +78,7 @@ impl Secrets {
     fn write(&self, name: &str, text: &str) -> Result<(), KeyFilesError> {
         self.disk.create_dir("").map_err(self.io("create", ""))?;
         self.remove(name)?;
-        let written = || {
-            let path = self.path(name);
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        written().map_err(self.io("write", name))?;
+        key_file::create(&self.path(name), text.as_bytes()).map_err(self.io("write", name))?;
         self.sync()
     }
 
@@ -214,12 +205,13 @@ fn secret(data: &Path, name: &'static str) -> Result<[u8; 32], KeyFilesError> {
     let secrets = Secrets { disk: RealDisk::new(data.join("keys")) };
     if let Some(text) = secrets.read(name)? {
         let text = std::str::from_utf8(&text).unwrap_or_default().trim_end();
-        return unhex(text).ok_or_else(|| KeyFilesError::NoSecret { path: secrets.path(name) });
+        return hex::read(text.as_bytes())
+            .ok_or_else(|| KeyFilesError::NoSecret { path: secrets.path(name) });
     }
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|_failed| KeyFilesError::Random)?;
     let next = format!("{name}.next");
-    secrets.write(&next, &format!("{}\n", hex(&secret)))?;
+    secrets.write(&next, &format!("{}\n", hex::text(&secret)))?;
     secrets.rename(&next, name)?;
     info!(name, "a key was made");
     Ok(secret)
@@ -240,12 +232,11 @@ pub fn read_pem(path: &Path) -> Result<Key, KeyFilesError> {
 /// [`KeyFilesError`]; the file exists.
 pub fn create_pem(path: &Path) -> Result<Key, KeyFilesError> {
     let pkcs8 = Key::generate().map_err(|_failed| KeyFilesError::Random)?;
-    let written = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(pem(&pkcs8).as_bytes())?;
-        file.sync_all()
-    };
-    written().map_err(|cause| KeyFilesError::Io { doing: "write", path: path.to_path_buf(), cause })?;
+    key_file::create(path, pem(&pkcs8).as_bytes()).map_err(|cause| KeyFilesError::Io {
+        doing: "write",
+        path: path.to_path_buf(),
+        cause,
+    })?;
     read_pem(path)
 }
 
@@ -255,27 +246,12 @@ pub fn create_pem(path: &Path) -> Result<Key, KeyFilesError> {
 /// [`KeyFilesError`].
 pub fn read_secret(path: &Path) -> Result<Key, KeyFilesError> {
     let secret = read_bounded(path)?;
-    warn_if_open_to_others(path);
+    key_file::warn_if_open_to_others(path);
     Key::hs256(secret.trim_ascii()).map_err(|fault| KeyFilesError::NoKey { path: path.to_path_buf(), fault })
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, KeyFilesError> {
-    let read = || {
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(bytes)
-    };
-    read().map_err(|cause| KeyFilesError::Io { doing: "read", path: path.to_path_buf(), cause })
-}
-
-fn warn_if_open_to_others(path: &Path) {
-    let mode = std::fs::metadata(path).map_or(0, |found| found.permissions().mode());
-    if mode & 0o077 != 0 {
-        warn!(file = %path.display(), "other users may read a key: chmod 600");
-    }
+    key_file::read(path).map_err(|cause| KeyFilesError::Io { doing: "read", path: path.to_path_buf(), cause })
 }
 
 fn of_pem(text: &[u8]) -> Option<Vec<u8>> {
@@ -298,6 +274,8 @@ fn pem(pkcs8: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn ids(keys: &[Arc<Key>]) -> Vec<String> {

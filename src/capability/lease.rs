@@ -6,6 +6,7 @@
 use std::fmt;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
+use gesta_log_format::hex;
 use subtle::ConstantTimeEq as _;
 
 /// Bytes of an HMAC that make a token.
@@ -37,13 +38,13 @@ impl Nonce {
     /// # Errors
     /// [`NonceFault`].
     pub fn parse(text: &str) -> Result<Self, NonceFault> {
-        unhex(text).map(Self).ok_or(NonceFault)
+        hex::read(text.as_bytes()).map(Self).ok_or(NonceFault)
     }
 }
 
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex(&self.0))
+        f.write_str(&hex::text(&self.0))
     }
 }
 
@@ -66,7 +67,7 @@ impl LeaseKey {
 
     /// The token of a lease: 32 lower-case hex digits.
     pub fn token(&self, lease: &Lease<'_>) -> String {
-        hex(&self.code(lease))
+        hex::text(&self.code(lease))
     }
 
     /// Whether this is the lease's token. Takes the same time wherever the first difference lies.
@@ -94,24 +95,6 @@ impl fmt::Debug for LeaseKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("LeaseKey")
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Exactly `N` bytes in lower-case hex.
-pub(super) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N || digits.iter().any(u8::is_ascii_uppercase) {
-        return None;
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| !pair.starts_with('+'))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

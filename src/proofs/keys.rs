@@ -3,22 +3,19 @@
 //! A rotation is in the log before it is in the files: `.next` is durable, then the CONTROL record, then the names
 //! change. Whether an interrupted one happened, the log says.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gesta_log_format::disk::Disk as _;
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::note::{KeyError, KeyId, PublicKey, SecretKey};
-use tracing::{info, warn};
+use tracing::info;
+
+use crate::key_file;
 
 /// The file below the data directory where none is configured.
 const DEFAULT_FILE: &str = "keys/checkpoint.key";
-
-/// The most bytes of a key's file that are read.
-const FILE_BYTES_MAX: u64 = 4096;
 
 /// The keys that sign, the newest first; at most two, so that who knows the former one goes on for one rotation.
 pub type SigningKeys = Arc<[SecretKey]>;
@@ -89,7 +86,7 @@ impl KeyFiles {
             None if has_signed => return Err(KeysError::Missing { path: self.path.clone() }),
             None => self.create()?,
         };
-        self.warn_if_open_to_others();
+        key_file::warn_if_open_to_others(&self.path);
         let previous = self.read(&self.previous())?;
         Ok(std::iter::once(current).chain(previous).collect())
     }
@@ -164,13 +161,12 @@ impl KeyFiles {
     }
 
     fn read(&self, path: &Path) -> Result<Option<SecretKey>, KeysError> {
-        let text = match std::fs::metadata(path) {
+        let text = match key_file::read(path) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Ok(found) if found.len() > FILE_BYTES_MAX => Err(io::ErrorKind::FileTooLarge.into()),
-            Ok(_) | Err(_) => std::fs::read_to_string(path),
+            Err(cause) => return Err(self.io("read", path, cause)),
         };
-        let text = text.map_err(|cause| self.io("read", path, cause))?;
-        let key = SecretKey::parse(text.trim_end())
+        let key = SecretKey::parse(String::from_utf8_lossy(text.trim_ascii_end()).as_ref())
             .map_err(|cause| KeysError::NoKey { path: path.to_path_buf(), cause })?;
         if key.public().name() != self.origin {
             let (found, origin) = (key.public().name().to_owned(), self.origin.clone());
@@ -180,12 +176,8 @@ impl KeyFiles {
     }
 
     fn write(&self, path: &Path, key: &SecretKey) -> Result<(), KeysError> {
-        let written = || {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            writeln!(file, "{}", key.secret_text())?;
-            file.sync_all()
-        };
-        written().map_err(|cause| self.io("write", path, cause))
+        let text = format!("{}\n", key.secret_text());
+        key_file::create(path, text.as_bytes()).map_err(|cause| self.io("write", path, cause))
     }
 
     fn sync(&self) -> Result<(), KeysError> {
@@ -195,17 +187,12 @@ impl KeyFiles {
     fn io(&self, doing: &'static str, path: &Path, cause: io::Error) -> KeysError {
         KeysError::Io { doing, path: path.to_path_buf(), cause }
     }
-
-    fn warn_if_open_to_others(&self) {
-        let mode = std::fs::metadata(&self.path).map_or(0, |found| found.permissions().mode());
-        if mode & 0o077 != 0 {
-            warn!(file = %self.path.display(), "other users may read the key that signs: chmod 600");
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn ids(keys: &[SecretKey]) -> Vec<KeyId> {
