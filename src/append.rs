@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use gesta_log_format::blob::spill::{self, SpillError};
 use gesta_log_format::envelope::{Draft, PrepareError, Prepared};
-use gesta_log_format::log::Batch;
-use gesta_log_format::record::{self, DATA_BYTES_MAX};
+use gesta_log_format::record::DATA_BYTES_MAX;
 use gesta_log_format::{Index, Kind, Timestamp};
 use gesta_replay::event::{Event, EventError};
 use tokio::sync::oneshot;
@@ -72,6 +71,41 @@ pub enum AppendError {
     Blob(#[from] PutError),
     #[error("cannot look the record's subjects up")]
     Lookup(#[from] KeysError),
+}
+
+/// What the author of a record that was not appended can do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Look again at how things stand, once this record is seen.
+    LookAgain { newest: Index },
+    /// Append the same later: there is no room now.
+    Wait,
+    /// Nothing: the process ends, and whoever takes up the log next looks again.
+    Ending,
+    /// Nothing at once: the disk cannot be read or written.
+    Repair,
+    /// Nothing: it is refused whenever it comes.
+    None,
+}
+
+impl AppendError {
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::Moved { newest, .. } => Remedy::LookAgain { newest: *newest },
+            Self::DiskFull | Self::Blob(PutError::DiskFull | PutError::Busy) => Remedy::Wait,
+            Self::Closed | Self::Unknown => Remedy::Ending,
+            Self::Blob(PutError::Io { .. }) | Self::Lookup(_) => Remedy::Repair,
+            Self::TooLarge(_)
+            | Self::Payload
+            | Self::Unreadable(_)
+            | Self::Blob(
+                PutError::TooLarge { .. }
+                | PutError::Mismatch { .. }
+                | PutError::TooSlow { .. }
+                | PutError::BrokenOff,
+            ) => Remedy::None,
+        }
+    }
 }
 
 /// How a draft becomes a record.
@@ -178,10 +212,9 @@ impl Ready {
             // The decider's are made by the code that folds them.
             Kind::Intent | Kind::Decision | Kind::Session | Kind::Ledger => return Ok(()),
         }
-        let mut batch = Batch::new(Index::ZERO);
-        batch.push(&self.prepared, Timestamp::default());
-        let record = record::decode_trusted(batch.bytes()).map_err(|_not_a_record| AppendError::Payload)?;
-        Event::parse(record.data).and_then(|event| event.check()).map_err(AppendError::Unreadable)
+        // At which index and when, no check depends on.
+        let envelope = self.prepared.envelope(Index::ZERO, Timestamp::default());
+        Event::parse(&envelope).and_then(|event| event.check()).map_err(AppendError::Unreadable)
     }
 
     /// A record that fits as it is. Does no I/O.

@@ -162,6 +162,8 @@ bounds! {
     TASK_ATTEMPTS_REGISTERED_MAX: u64 = 100;
     /// Priority of a task whose registration says nothing.
     TASK_PRIORITY_DEFAULT: u64 = 5;
+    /// Delay before a task is looked at again of which something could not be recorded, in milliseconds.
+    TASK_LOOK_AGAIN_MS: u64 = 30_000;
     /// Delay before an attempt of which none came before, in milliseconds; doubled with each attempt and spread by half.
     TASK_RETRY_MS: u64 = 30_000;
     /// Longest delay before another attempt, in milliseconds, before it is spread by half.
@@ -280,6 +282,8 @@ bounds! {
     ROW_BYTES_MAX: usize = 256 * KIB;
     /// Longest identity of a row, in bytes; a longer one is a dead letter.
     DEDUPE_KEY_BYTES_MAX: usize = 256;
+    /// Largest file of a key that is read, in bytes.
+    KEY_FILE_BYTES_MAX: u64 = 4 * KIB as u64;
     /// Most columns of a row schema; more is 400 `INVALID_INPUT`.
     DATASET_COLUMNS_MAX: usize = 256;
     /// Most records of datasets that the server itself has on their way; the others wait.

@@ -16,6 +16,7 @@ mod control;
 mod datasets;
 mod fence;
 mod follow;
+mod grants;
 mod heartbeat;
 mod items;
 mod members;
@@ -80,6 +81,8 @@ pub struct Bounds {
     pub waiters_max: usize,
     /// Delay before an append is tried again that there was no room for.
     pub pause: Duration,
+    /// Delay before a task is looked at again of which something could not be recorded.
+    pub long_pause: Duration,
 }
 
 impl Default for Bounds {
@@ -88,6 +91,7 @@ impl Default for Bounds {
             retry_base: Duration::from_millis(limits::TASK_RETRY_MS),
             waiters_max: limits::TASK_CLAIMS_WAITING_MAX,
             pause: Duration::from_millis(limits::EXECUTION_RETRY_MS),
+            long_pause: Duration::from_millis(limits::TASK_LOOK_AGAIN_MS),
         }
     }
 }

@@ -182,7 +182,7 @@ fn a_restart_posts_again_what_nobody_has_been_heard_of() {
     let later = "503 Busy\r\nRetry-After: 1000";
     let runner = Runner::start(&[later, later]);
     let mut world = world_of(&runner);
-    register(&world, "work", &runner, &json!({}));
+    register(&world, "work", &runner, &World::granting(&["1"]));
     world.submit("heard", "work");
     let heard = claim(&runner.next());
     let event = json!({ "events": [{ "dataset_uuid": "d", "dataset_version": "1", "cursor": 8 }] });

@@ -6,6 +6,8 @@
 #[path = "tasks/killed.rs"]
 mod killed;
 mod support;
+#[path = "tasks/versions.rs"]
+mod versions;
 #[path = "tasks/world.rs"]
 mod world;
 
@@ -496,58 +498,15 @@ fn a_result_that_its_schema_refuses_is_422_and_the_attempt_goes_on() {
 }
 
 #[test]
-fn a_dataset_version_is_published_once_or_equally_and_else_the_whole_report_is_refused() {
-    let world = World::start();
-    world.register("work", &json!({}));
-    let publish = |correlation: &str, versions: Value| {
-        world.submit(correlation, "work");
-        let claim = world.claimed("w-1");
-        let response = world.task(
-            &claim,
-            "complete",
-            &json!({
-                "status": "Completed",
-                "datasets_published": versions,
-                "outputs": [{ "output_index": 0, "location": "s3://b/k", "row_count": 2 }],
-                "events": [{ "dataset_uuid": "d", "dataset_version": "1", "cursor": 7 }],
-            }),
-        );
-        (claim, response)
-    };
-    let version = |name: &str, storage: &str| json!({ "dataset_uuid": "d", "dataset_version": name, "storage_ref": storage });
-    let (_, first) = publish("a", json!([version("1", "s3://b/one/")]));
-    assert_eq!(first.status, 200, "{}", first.text());
-    let completed = world.record("a", "TASK", "completed");
-    assert_eq!(completed["subjects"][1], json!({ "expected": null, "subject": "dataset/d/1" }));
-    let (_, equal) = publish("b", json!([version("1", "s3://b/one/"), version("2", "s3://b/two/")]));
-    assert_eq!(equal.status, 200, "{}", equal.text());
-    // Behind the first publication, or behind the event that follows from it.
-    let expected = world.record("b", "TASK", "completed")["subjects"][1]["expected"].as_u64();
-    assert!(expected >= completed["index"].as_u64(), "{expected:?}");
-    let (claim, other) = publish("c", json!([version("3", "s3://b/three/"), version("1", "s3://b/other/")]));
-    check_problem(&other, 409, "DATASET_VERSION_CONFLICT", Some("/datasets_published/1"));
-    assert_eq!(world.task(&claim, "heartbeat", &json!({})).status, 200, "the attempt goes on");
-    let refused =
-        world.task(&claim, "complete", &json!({ "status": "Failed", "outputs": [{ "output_index": 0 }] }));
-    check_problem(&refused, 400, "INVALID_INPUT", Some("/outputs"));
-    let events = json!({ "events": [{ "dataset_uuid": "d", "dataset_version": "1", "cursor": 8 }] });
-    assert_eq!(world.task(&claim, "events", &events).status, 202);
-    world.complete(&claim, &json!(null));
-    world.course("c", "EXECUTION completed");
-    world.check_replay();
-}
-
-#[test]
 fn what_nobody_could_fold_is_refused_and_the_projections_go_on() {
     let world = World::start();
-    world.register("work", &json!({}));
+    world.register("work", &World::granting(&["7"]));
     world.submit("c", "work");
     let claim = world.claimed("w-1");
     let version = |uuid: Value, version: Value| json!([{ "dataset_uuid": uuid, "dataset_version": version, "storage_ref": "s3://b/k/" }]);
-    let long: Vec<Value> = (0..900)
-        .map(|nth| json!({ "dataset_uuid": "d", "dataset_version": format!("{nth}"), "storage_ref": "x".repeat(100) }))
-        .collect();
-    for published in [version(json!(7), json!("1")), version(json!("d"), json!(1.5)), json!(long)] {
+    let long = json!({ "dataset_uuid": "d", "dataset_version": "7", "storage_ref": "x".repeat(100) });
+    for published in [version(json!(7), json!("1")), version(json!("d"), json!(1.5)), json!(vec![long; 900])]
+    {
         let body = json!({ "status": "Completed", "datasets_published": published });
         let refused = world.task(&claim, "complete", &body);
         assert!(matches!(refused.status, 400 | 413), "{}", refused.text());

@@ -165,6 +165,14 @@ impl Prepared {
         self.text.len() + 200
     }
 
+    /// The envelope as it stands in the record at `index`.
+    #[must_use]
+    pub fn envelope(&self, index: Index, recorded_at: Timestamp) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.record_bytes_max());
+        self.splice(&mut out, crate::record::Decimal::default().write(index.0), recorded_at);
+        out
+    }
+
     /// Appends the envelope with its index, given as decimal digits, and its time.
     pub(crate) fn splice(&self, out: &mut Vec<u8>, index: &[u8], recorded_at: Timestamp) {
         let (head, rest) = self.text.split_at_checked(self.index_at).unwrap_or_default();

@@ -157,7 +157,12 @@ fn a_worker_is_known_by_either_header_and_bound_to_its_ids_and_pools() {
         let worker = auth().authenticate_worker(&headers(&list)).unwrap();
         assert_eq!(worker.name(), "worker");
         assert!(worker.may_be("w-1") && !worker.may_be("x-1") && !worker.may_be(""));
-        assert!(worker.may_claim("gpu") && worker.may_claim("batch-7") && !worker.may_claim("gpu2"));
+        assert!(
+            worker.may_claim("gpu", "default")
+                && worker.may_claim("batch-7", "default")
+                && !worker.may_claim("gpu2", "default")
+                && !worker.may_claim("gpu", "other")
+        );
         assert!(worker.require_worker("w-1").is_ok() && worker.require_pool("gpu").is_ok());
         for refused in [worker.require_worker("x-1"), worker.require_pool("cpu")] {
             assert_eq!(refused.unwrap_err().code(), ReasonCode::BadToken);

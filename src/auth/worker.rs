@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 
-use super::{Auth, Principal};
+use super::{Auth, Patterns, Principal};
 use crate::problem::{Problem, ReasonCode};
 
 /// An authenticated worker. As an extractor it refuses with `MISSING_TOKEN` or `BAD_TOKEN`.
@@ -24,9 +24,14 @@ impl Worker {
         self.0.workers.matches(worker_id)
     }
 
-    /// Whether the token may claim tasks of the pool.
-    pub fn may_claim(&self, pool: &str) -> bool {
-        self.0.pools.matches(pool)
+    /// Whether the token may claim a task of the pool and the stream.
+    pub fn may_claim(&self, pool: &str, stream_id: &str) -> bool {
+        self.0.pools.matches(pool) && self.0.streams.matches(stream_id)
+    }
+
+    /// The streams whose tasks the token may claim.
+    pub fn streams(&self) -> &Patterns {
+        &self.0.streams
     }
 
     /// # Errors
@@ -41,7 +46,7 @@ impl Worker {
     /// # Errors
     /// `BAD_TOKEN` unless the token may claim tasks of the pool.
     pub fn require_pool(&self, pool: &str) -> Result<(), Problem> {
-        match self.may_claim(pool) {
+        match self.0.pools.matches(pool) {
             true => Ok(()),
             false => Err(uncovered(format!("The token does not cover the pool {pool}."))),
         }

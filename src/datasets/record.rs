@@ -7,8 +7,7 @@ use gesta_log_format::json::{self, canonical};
 use gesta_log_format::{Index, Kind};
 
 use super::Datasets;
-use crate::append::AppendError;
-use crate::blobs::PutError;
+use crate::append::{AppendError, Remedy};
 use crate::keys::Fingerprint;
 use crate::limits::DATASET_RETRY_MS;
 use crate::store::LookupError;
@@ -101,15 +100,11 @@ impl Datasets {
             subjects: proposal.subjects,
             payload: &payload,
         };
-        self.appender.append(&draft, place).await.map_err(|error| match error {
-            AppendError::Moved { newest, .. } => Trouble::Moved { newest },
-            AppendError::DiskFull | AppendError::Blob(PutError::DiskFull) => Trouble::Full,
-            AppendError::Closed | AppendError::Unknown => Trouble::Ending,
-            other @ (AppendError::TooLarge(_)
-            | AppendError::Payload
-            | AppendError::Unreadable(_)
-            | AppendError::Blob(_)
-            | AppendError::Lookup(_)) => Trouble::Append(other),
+        self.appender.append(&draft, place).await.map_err(|error| match error.remedy() {
+            Remedy::LookAgain { newest } => Trouble::Moved { newest },
+            Remedy::Wait => Trouble::Full,
+            Remedy::Ending => Trouble::Ending,
+            Remedy::Repair | Remedy::None => Trouble::Append(error),
         })
     }
 

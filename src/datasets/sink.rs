@@ -4,7 +4,7 @@
 //! does not either. So it does not matter how often a batch is looked at: the first record that says what became of it
 //! takes it out of the outbox.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,36 @@ enum Verdict {
     Bad { error: Value, original: Value },
 }
 
+/// The batches that could not be taken when they were last looked at.
+#[derive(Debug, Default)]
+struct Stuck {
+    /// Those that were told of.
+    told: BTreeSet<Index>,
+    /// The one behind which those are looked at next that are stuck.
+    after: Index,
+}
+
+impl Stuck {
+    /// At most [`ROW_BATCHES_LOOKED_AT_MAX`] of those that are not stuck, and as many in turn of those that are.
+    fn choose<'a, T: Clone + 'a, Heads>(&mut self, heads: impl Fn() -> Heads) -> Vec<T>
+    where
+        Heads: Iterator<Item = (Index, &'a T)>,
+    {
+        let good = heads().filter(|(index, _)| !self.told.contains(index)).map(|(_, batch)| batch);
+        let mut found: Vec<T> = good.take(ROW_BATCHES_LOOKED_AT_MAX).cloned().collect();
+        if self.told.is_empty() {
+            return found;
+        }
+        let waiting: BTreeMap<Index, &T> = heads().collect();
+        self.told.retain(|index| waiting.contains_key(index));
+        let (before, behind) = (self.told.range(..=self.after), self.told.range(self.after.next()..));
+        let turn: Vec<Index> = behind.chain(before).take(ROW_BATCHES_LOOKED_AT_MAX).copied().collect();
+        self.after = turn.last().copied().unwrap_or_default();
+        found.extend(turn.iter().filter_map(|index| waiting.get(index).copied().cloned()));
+        found
+    }
+}
+
 impl Verdict {
     fn bad(code: &str, message: impl Into<String>, original: Value) -> Self {
         let message: String = message.into();
@@ -47,16 +77,14 @@ impl Datasets {
         // Closed at the end of the process only.
         let Ok(_permit) = self.working.acquire().await else { return };
         let (mut applied, mut stopped) = (self.projector.watch(), self.stop.subscribe());
-        let mut stuck = BTreeSet::new();
+        let mut stuck = Stuck::default();
         while !self.is_stopped() {
             applied.borrow_and_update();
             // The first of each version: one that is large, slow or stuck holds up no other.
             let heads: Vec<Batch> = self.projector.look(|state| {
-                let heads = state.outbox.next_of_each().take(ROW_BATCHES_LOOKED_AT_MAX);
-                heads.map(|(_, _, batch)| batch.clone()).collect()
+                stuck.choose(|| state.outbox.next_of_each().map(|(_, _, batch)| (batch.index, batch)))
             });
-            stuck.retain(|index| heads.iter().any(|batch| batch.index == *index));
-            match self.take_each(&heads, &mut stuck).await {
+            match self.take_each(&heads, &mut stuck.told).await {
                 Some(0) if !heads.is_empty() => self.pause(Duration::from_millis(DATASET_RETRY_MS)).await,
                 Some(0) => tokio::select! {
                     moved = applied.changed() => if moved.is_err() { return },
@@ -213,5 +241,33 @@ fn anchors(batch: &Batch) -> Anchors {
         thread_id: batch.thread_id.clone(),
         turn_id: batch.turn_id.clone(),
         parent_turn_id: batch.parent_turn_id.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_are_stuck_hold_up_no_others_and_each_has_its_turn() {
+        const MAX: u64 = ROW_BATCHES_LOOKED_AT_MAX as u64;
+        let mut batches: Vec<u64> = (0..=MAX * 2).collect();
+        let mut stuck = Stuck::default();
+        let chosen = |stuck: &mut Stuck, batches: &[u64]| -> Vec<u64> {
+            stuck.choose(|| batches.iter().map(|batch| (Index(*batch), batch)))
+        };
+        assert_eq!(chosen(&mut stuck, &batches), (0..MAX).collect::<Vec<_>>());
+        // All but the last turn out to be stuck.
+        stuck.told.extend((0..MAX * 2).map(Index));
+        let mut seen: BTreeSet<u64> = BTreeSet::new();
+        for _ in 0..2 {
+            let found = chosen(&mut stuck, &batches);
+            assert_eq!((found[0], found.len() as u64), (MAX * 2, MAX + 1));
+            seen.extend(found);
+        }
+        assert_eq!(seen.len() as u64, MAX * 2 + 1, "each has had its turn");
+        batches.truncate(1);
+        assert_eq!(chosen(&mut stuck, &batches), [0]);
+        assert_eq!(stuck.told.len(), 1, "what waits no more is forgotten");
     }
 }

@@ -15,8 +15,7 @@ use super::cancel::Cancel;
 use super::dispatch::{Invocation, Job, Work};
 use super::handler::{Asked, Handler, HandlerError, Output};
 use super::{Executor, Step, StepError};
-use crate::append::AppendError;
-use crate::blobs::PutError;
+use crate::append::Remedy;
 use crate::limits::EXECUTION_DELIVERIES_MAX;
 
 /// Why the course of an execution goes no further here.
@@ -221,21 +220,17 @@ impl Executor {
                         error!(%illegal, execution = %open.execution_id, "an execution is left open");
                         return Err(Left::Open);
                     }
-                    Err(StepError::Append(error)) => match error {
-                        AppendError::Moved { newest, .. } => return Err(Left::Moved { newest }),
-                        // The process is ending.
-                        AppendError::Closed | AppendError::Unknown => return Err(Left::Open),
-                        AppendError::DiskFull | AppendError::Blob(PutError::DiskFull) => {}
-                        AppendError::TooLarge(_)
-                        | AppendError::Payload
-                        | AppendError::Unreadable(_)
-                        | AppendError::Blob(_) => {
-                            error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
-                            return Err(Left::Refused);
-                        }
-                        AppendError::Lookup(_) => {
+                    Err(StepError::Append(error)) => match error.remedy() {
+                        Remedy::LookAgain { newest } => return Err(Left::Moved { newest }),
+                        Remedy::Wait => {}
+                        Remedy::Ending => return Err(Left::Open),
+                        Remedy::Repair => {
                             error!(%error, execution = %open.execution_id, "an execution is left open");
                             return Err(Left::Open);
+                        }
+                        Remedy::None => {
+                            error!(%error, execution = %open.execution_id, "what was to be recorded of an execution cannot be");
+                            return Err(Left::Refused);
                         }
                     },
                 }

@@ -328,7 +328,8 @@ impl Inspect for Secrets {
 
 /// Whether a key, in lower case and without hyphens and underscores, is one of those that name secrets.
 pub fn is_secret(key: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    // The last four are those that this server gives out itself.
+    const NAMES: [&str; 13] = [
         "apikey",
         "authorization",
         "token",
@@ -338,6 +339,10 @@ pub fn is_secret(key: &str) -> bool {
         "clientsecret",
         "bearer",
         "password",
+        "leasetoken",
+        "capabilitytoken",
+        "secretaccesskey",
+        "sessiontoken",
     ];
     NAMES.iter().any(|name| {
         let mut letters =

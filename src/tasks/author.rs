@@ -10,7 +10,7 @@ use gesta_replay::projections::tasks::Open;
 use gesta_replay::task_lifecycle::{self, IllegalTransition, Standing, Transition};
 
 use super::metrics::Metrics;
-use crate::append::{AppendError, Appender};
+use crate::append::{AppendError, Appender, Remedy};
 use crate::problem::{Problem, ReasonCode};
 use crate::sequencer::Places;
 
@@ -48,6 +48,17 @@ pub(super) enum StepError {
     /// others as the next.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl StepError {
+    /// What can be done about it.
+    pub(super) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Illegal(_) => Remedy::None,
+            Self::Full => Remedy::Wait,
+            Self::Append(error) => error.remedy(),
+        }
+    }
 }
 
 /// The subject whose records are a task's.

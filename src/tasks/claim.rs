@@ -13,7 +13,7 @@ use super::author::{Step, StepError};
 use super::brief::BriefError;
 use super::clock::after;
 use super::members::Members;
-use super::waiting::{Found, Handed, PoolName};
+use super::waiting::{Found, Handed, Reach};
 use super::{Tasks, fence};
 use crate::append::AppendError;
 use crate::auth::Worker;
@@ -114,7 +114,9 @@ impl Tasks {
     ) -> Result<Claimed, ClaimError> {
         for _ in 0..TASK_CONFLICTS_MAX {
             let open = self.projector.look(|state| state.tasks.task(task_id).cloned());
-            let claimable = |open: &Open| open.kind == HandlerKind::Worker && worker.may_claim(&open.pool);
+            let claimable = |open: &Open| {
+                open.kind == HandlerKind::Worker && worker.may_claim(&open.pool, &open.stream_id)
+            };
             let Some(open) = open.filter(claimable) else { return Ok(Claimed::No(NotClaimed::NotFound)) };
             let live = open.live_lease().filter(|lease| lease.worker_id == worker_id).cloned();
             if let Some(lease) = live {
@@ -134,23 +136,23 @@ impl Tasks {
         Err(ClaimError::Conflicts)
     }
 
-    /// Claims at most `max` tasks of these pools. Waits for the first one at most `wait`; none where none came.
+    /// Claims at most `max` tasks within reach. Waits for the first one at most `wait`; none where none came.
     ///
     /// # Errors
     /// `CLAIMS_FULL`; what keeps a claim from being recorded, if none was.
     pub(super) async fn claim_some(
         &self,
-        pools: &[PoolName],
+        reach: &Reach,
         max: usize,
         wait: Duration,
         worker_id: &str,
     ) -> Result<Vec<Vec<u8>>, Problem> {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
-            let Some(first) = self.next_handed(pools, deadline).await? else { return Ok(Vec::new()) };
+            let Some(first) = self.next_handed(reach, deadline).await? else { return Ok(Vec::new()) };
             let mut handed = vec![first];
             while handed.len() < max {
-                let Some(more) = self.waiting.take(pools) else { break };
+                let Some(more) = self.waiting.take(reach) else { break };
                 handed.push(more);
             }
             // All at once, so that one sync makes them durable.
@@ -177,11 +179,11 @@ impl Tasks {
 
     async fn next_handed(
         &self,
-        pools: &[PoolName],
+        reach: &Reach,
         deadline: tokio::time::Instant,
     ) -> Result<Option<Handed>, Problem> {
         let mut draining = self.control.draining();
-        match self.waiting.take_or_wait(pools) {
+        match self.waiting.take_or_wait(reach) {
             Ok(Found::Now(handed)) => Ok(Some(handed)),
             Ok(Found::Later(mut turn)) => tokio::select! {
                 biased;

@@ -7,10 +7,11 @@ use gesta_replay::event::{Body, Task, TaskId};
 use gesta_replay::projections::tasks::Open;
 use gesta_replay::task_lifecycle::{State, Transition};
 
-use super::Tasks;
 use super::author::Step;
 use super::fence::Fence;
 use super::members::Members;
+use super::{Tasks, grants};
+use crate::capability::Claims;
 use crate::keys::Fingerprint;
 use crate::limits::{TASK_CONFLICTS_MAX, TASK_WALK_RECORDS_MAX};
 use crate::problem::{Problem, ReasonCode};
@@ -118,11 +119,14 @@ impl Report {
 }
 
 impl Tasks {
-    /// Ends an attempt. `stream_id` is that of the capability.
+    /// Ends an attempt.
     ///
     /// # Errors
-    /// `STALE_ATTEMPT`, `RESULT_INVALID`, `DATASET_VERSION_CONFLICT`; what keeps a record from being appended.
-    pub(super) async fn complete(&self, report: &Report, stream_id: &str) -> Result<Reported, Problem> {
+    /// `STALE_ATTEMPT`, `DATASET_FORBIDDEN`, `RESULT_INVALID`, `DATASET_VERSION_CONFLICT`; what keeps a record from being
+    /// appended.
+    pub(super) async fn complete(&self, report: &Report, capability: &Claims) -> Result<Reported, Problem> {
+        grants::demand_of_report(report, capability)?;
+        let stream_id = &capability.org_id;
         let parts = [
             (&report.result, "/result"),
             (&report.events, "/events"),

@@ -36,6 +36,7 @@ impl Word {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hint {
     pub(super) pool: PoolName,
+    pub(super) stream_id: String,
     pub(super) task_id: TaskId,
 }
 
@@ -64,7 +65,8 @@ impl Control {
     /// Takes a task as it is now.
     pub(super) fn see(&self, open: &Open) {
         if open.standing.state == State::Queued && self.hints.receiver_count() > 0 {
-            let hint = Hint { pool: (open.kind, open.pool.clone()), task_id: open.task_id };
+            let (pool, stream_id) = ((open.kind, open.pool.clone()), open.stream_id.clone());
+            let hint = Hint { pool, stream_id, task_id: open.task_id };
             // Nobody may have come to listen since.
             let _ = self.hints.send(Arc::new(hint));
         }
@@ -82,11 +84,12 @@ impl Control {
         self.listeners().remove(&task_id);
     }
 
-    /// What a worker is told from now on of a task that stands as `open` says.
-    pub(super) fn listen(&self, open: &Open) -> watch::Receiver<Word> {
+    /// What a worker is told from now on of a task. Where it stands now is asked while nobody can tell anything, so that
+    /// what is told in between is not missed.
+    pub(super) fn listen(&self, task_id: TaskId, now: impl FnOnce() -> Word) -> watch::Receiver<Word> {
         let mut listeners = self.listeners();
         listeners.retain(|_, told| told.receiver_count() > 0);
-        listeners.entry(open.task_id).or_insert_with(|| watch::Sender::new(Word::of(open))).subscribe()
+        listeners.entry(task_id).or_insert_with(|| watch::Sender::new(now())).subscribe()
     }
 
     /// The tasks that come to wait from now on.

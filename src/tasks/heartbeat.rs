@@ -6,13 +6,14 @@ use gesta_log_format::Timestamp;
 use gesta_replay::projections::tasks::Open;
 use gesta_replay::task_lifecycle::Transition;
 
-use super::Tasks;
 use super::author::{Step, StepError};
 use super::clock::after;
 use super::fence::Fence;
 use super::members::Members;
 use super::timers::Left;
+use super::{Tasks, grants};
 use crate::append::AppendError;
+use crate::capability::Claims;
 use crate::limits::TASK_CONFLICTS_MAX;
 use crate::problem::{Problem, ReasonCode};
 
@@ -54,10 +55,7 @@ impl Tasks {
 
     /// What is left of a lease that is live.
     fn left(&self, open: &Open) -> Left {
-        let now = self.clock.now();
-        let mut timers = self.timers();
-        timers.see(open, now);
-        timers.left(open.task_id, now).unwrap_or_default()
+        self.timers().left(open, self.clock.now()).unwrap_or_default()
     }
 
     fn beat(&self, open: &Open, left: Duration, expires_at: Timestamp) -> Result<Vec<u8>, Problem> {
@@ -75,14 +73,15 @@ impl Tasks {
     /// Records dataset events that a worker reports while it runs.
     ///
     /// # Errors
-    /// As [`Tasks::heartbeat`].
+    /// `DATASET_FORBIDDEN`; as [`Tasks::heartbeat`].
     pub(super) async fn report_events(
         &self,
         fence: &Fence,
         events: &[u8],
-        stream_id: &str,
+        capability: &Claims,
     ) -> Result<Vec<u8>, Problem> {
-        self.demand_blobs(stream_id, fence, events, "/events").await?;
+        grants::demand(events, "/events", capability)?;
+        self.demand_blobs(&capability.org_id, fence, events, "/events").await?;
         for _ in 0..TASK_CONFLICTS_MAX {
             let open = self.live(fence).await?;
             let Some(lease) = open.live_lease() else { continue };

@@ -78,31 +78,52 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
 }
 
 /// Which dataset version an element is about.
-fn name<'a>(element: &'a [u8]) -> Result<DatasetName<'a>, Fault<'a>> {
-    let text = |name: &'static str| {
-        let value = member(element, name).ok_or((Cow::Borrowed(name), "is missing"))?;
-        Ok((name, canonical::string(value), value))
-    };
-    let part = |(name, text, _): (&'static str, Option<Cow<'a, str>>, &'a [u8])| {
-        text.filter(|text| is_part(text)).ok_or((
-            Cow::Borrowed(name),
-            "is no text of 1 to 128 letters, digits, dots, underscores and hyphens",
-        ))
-    };
-    // A version may be a whole number, and is its digits.
-    let version = |(name, text, value): (&'static str, Option<Cow<'a, str>>, &'a [u8])| {
-        let digits =
-            value.iter().all(u8::is_ascii_digit).then(|| std::str::from_utf8(value).ok().map(Cow::Borrowed));
-        part((name, text.or(digits.flatten()), value))
-    };
-    let (uuid, version) = (part(text("dataset_uuid")?)?, version(text("dataset_version")?)?);
-    Ok(DatasetName { dataset_uuid: uuid, dataset_version: version })
+fn name(element: &[u8]) -> Result<DatasetName<'_>, Fault<'_>> {
+    Ok(DatasetName {
+        dataset_uuid: part(element, "dataset_uuid", canonical::string)?,
+        dataset_version: part(element, "dataset_version", text_or_digits)?,
+    })
+}
+
+fn part<'a>(
+    element: &'a [u8],
+    key: &'static str,
+    read: fn(&'a [u8]) -> Option<Cow<'a, str>>,
+) -> Result<Cow<'a, str>, Fault<'a>> {
+    let value = member(element, key).ok_or((Cow::Borrowed(key), "is missing"))?;
+    read(value).filter(|text| is_part(text)).ok_or((
+        Cow::Borrowed(key),
+        "is no text of 1 to 128 letters, digits, dots, colons, underscores and hyphens",
+    ))
+}
+
+/// A version may be a whole number, and is its digits.
+fn text_or_digits(value: &[u8]) -> Option<Cow<'_, str>> {
+    let digits = || value.iter().all(u8::is_ascii_digit).then(|| String::from_utf8_lossy(value));
+    canonical::string(value).or_else(digits)
 }
 
 /// Whether a text may be a part of a subject.
 fn is_part(text: &str) -> bool {
     (1..=128).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte))
+}
+
+/// What the elements of a list, which was checked, say of the datasets that they are about: uuid and version, as far as
+/// they name them, and where they say that it is.
+pub(super) fn mentions(list: &[u8]) -> impl Iterator<Item = Mention<'_>> {
+    Elements::new(list).flatten().map(|element| Mention {
+        dataset_uuid: member(element, "dataset_uuid").and_then(canonical::string),
+        dataset_version: member(element, "dataset_version").and_then(text_or_digits),
+        storage_ref: member(element, "storage_ref").and_then(canonical::string),
+    })
+}
+
+/// What an element says of the dataset that it is about.
+pub(super) struct Mention<'a> {
+    pub(super) dataset_uuid: Option<Cow<'a, str>>,
+    pub(super) dataset_version: Option<Cow<'a, str>>,
+    pub(super) storage_ref: Option<Cow<'a, str>>,
 }
 
 /// The versions that a list publishes, which was checked.

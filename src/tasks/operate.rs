@@ -14,6 +14,7 @@ use super::author::Step;
 use super::members::Members;
 use super::outcome::Asked;
 use super::waiting::Depth;
+use crate::auth::{Patterns, Worker};
 use crate::keys::Fingerprint;
 use crate::limits::{
     TASK_CONFLICTS_MAX, TASK_STREAMS_LOOKED_AT_MAX, TASK_WALK_RECORDS_MAX, TASKS_LOOKED_AT_MAX,
@@ -53,9 +54,13 @@ impl Tasks {
         self.projector.look(|state| state.tasks.task(task_id).cloned())
     }
 
-    /// What waits, by pool.
-    pub(super) fn depths(&self) -> Vec<Depth> {
-        self.waiting.depths(self.clock.now().wall)
+    /// What waits of these streams, by pool; of all of them also the pools where workers wait alone.
+    pub(super) fn depths(&self, streams: &Patterns) -> Vec<Depth> {
+        let now = self.clock.now().wall;
+        match streams.match_all() {
+            true => self.waiting.depths(now),
+            false => self.waiting.depths_of(streams, now),
+        }
     }
 
     /// At most `limit` of the tasks that are there, by ascending id, those with an id above `after`; and whether there may
@@ -150,12 +155,12 @@ impl Tasks {
         Err(Problem::new(ReasonCode::SubjectConflict))
     }
 
-    /// How a task ended that is not there any more, if its pool is one that the caller may see. A task's name does not say
-    /// whose it is: the streams are asked one after the other, at most so many.
+    /// How a task ended that is not there any more, if the worker might have had it. A task's name does not say whose it
+    /// is: the streams are asked one after the other, at most so many.
     pub(super) async fn ended_state(
         &self,
         task_id: TaskId,
-        may_see_pool: impl Fn(&str) -> bool,
+        worker: &Worker,
     ) -> Result<Option<State>, Problem> {
         let Some(ended) = self.ended_task(task_id).await? else { return Ok(None) };
         let works = self.executor.works();
@@ -163,7 +168,7 @@ impl Tasks {
             Some(first) => works.record(first).await.ok().and_then(|record| pool_of(&record)),
             None => None,
         };
-        Ok(pool.filter(|pool| may_see_pool(pool)).map(|_| ended.state))
+        Ok(pool.filter(|pool| worker.may_claim(pool, &ended.stream_id)).map(|_| ended.state))
     }
 
     /// How a task ended that is not there any more.

@@ -17,7 +17,7 @@ use super::author::{Step, StepError};
 use super::claim::ClaimError;
 use super::members::Members;
 use super::{Tasks, fence};
-use crate::append::AppendError;
+use crate::append::{AppendError, Remedy};
 use crate::limits::{TASK_CONFLICTS_MAX, TASK_MESSAGE_BYTES_MAX};
 
 /// What the worker of each attempt that this server posts is called, before the handler's name.
@@ -74,22 +74,10 @@ pub(crate) enum PushError {
 
 impl From<StepError> for PushError {
     fn from(error: StepError) -> Self {
-        match error {
-            StepError::Full
-            | StepError::Append(
-                AppendError::Moved { .. }
-                | AppendError::DiskFull
-                | AppendError::Blob(crate::blobs::PutError::DiskFull),
-            ) => Self::Later,
-            StepError::Append(AppendError::Closed | AppendError::Unknown) => Self::Ending,
-            error @ (StepError::Illegal(_)
-            | StepError::Append(
-                AppendError::TooLarge(_)
-                | AppendError::Payload
-                | AppendError::Unreadable(_)
-                | AppendError::Blob(_)
-                | AppendError::Lookup(_),
-            )) => {
+        match error.remedy() {
+            Remedy::LookAgain { .. } | Remedy::Wait => Self::Later,
+            Remedy::Ending => Self::Ending,
+            Remedy::Repair | Remedy::None => {
                 tracing::error!(%error, "what has to be recorded of a task cannot be");
                 Self::Broken
             }

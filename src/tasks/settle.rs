@@ -20,8 +20,7 @@ use super::members::Members;
 use super::next::{Next, What, next};
 use super::timers::Due;
 use super::{Tasks, outcome, queued, retry};
-use crate::append::AppendError;
-use crate::blobs::PutError;
+use crate::append::Remedy;
 use crate::executor;
 
 /// What became of a step.
@@ -30,8 +29,10 @@ enum Done {
     Through(Index),
     /// There was no room: once more, later.
     Later,
-    /// It cannot be done, or the process is ending. The next start looks again.
+    /// It cannot be done, which was told: once more, much later.
     Left,
+    /// The process is ending. The next start looks again.
+    Ending,
 }
 
 impl Tasks {
@@ -95,7 +96,8 @@ impl Tasks {
             };
             let mut stopped = self.stop.subscribe();
             match done {
-                Done::Left => return,
+                Done::Ending => return,
+                Done::Left => return self.look_again_later(task_id),
                 Done::Through(index) => {
                     if self.applied_below(index.next()).await.is_none() {
                         return;
@@ -109,6 +111,13 @@ impl Tasks {
                 }
             }
         }
+    }
+
+    /// Whoever waits until something is repaired must not keep others from being looked at.
+    fn look_again_later(&self, task_id: TaskId) {
+        let at = self.clock.now().running + self.bounds.long_pause;
+        self.timers().look_again(task_id, at);
+        self.timers_moved.notify_one();
     }
 
     /// Records what time has done to a task, or a cancelled INTENT.
@@ -160,7 +169,10 @@ impl Tasks {
 
     /// Ends the execution of a task that has ended.
     async fn end(&self, execution: executions::Open, task: &Open) -> Done {
-        let Some(index) = task.outcome else { return Done::Left };
+        let Some(index) = task.outcome else {
+            error!(task = %task.task_id, "a task has ended by no record");
+            return Done::Left;
+        };
         let record = match self.executor.works().record(index).await {
             Ok(record) => record,
             Err(error) => {
@@ -224,24 +236,15 @@ impl Tasks {
 
     /// Whether to go on after a record, and from where.
     fn recorded(&self, task_id: TaskId, appended: Result<Index, StepError>) -> Done {
-        match appended {
-            Ok(index) => Done::Through(index),
-            Err(StepError::Append(AppendError::Moved { newest, .. })) => Done::Through(newest),
-            Err(
-                StepError::Full
-                | StepError::Append(AppendError::DiskFull | AppendError::Blob(PutError::DiskFull)),
-            ) => Done::Later,
-            Err(StepError::Append(AppendError::Closed | AppendError::Unknown)) => Done::Left,
-            Err(
-                error @ (StepError::Illegal(_)
-                | StepError::Append(
-                    AppendError::TooLarge(_)
-                    | AppendError::Payload
-                    | AppendError::Unreadable(_)
-                    | AppendError::Blob(_)
-                    | AppendError::Lookup(_),
-                )),
-            ) => {
+        let error = match appended {
+            Ok(index) => return Done::Through(index),
+            Err(error) => error,
+        };
+        match error.remedy() {
+            Remedy::LookAgain { newest } => Done::Through(newest),
+            Remedy::Wait => Done::Later,
+            Remedy::Ending => Done::Ending,
+            Remedy::Repair | Remedy::None => {
                 error!(%error, task = %task_id, "what has to be recorded of a task cannot be");
                 Done::Left
             }

@@ -9,13 +9,14 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::Response;
 use futures::Stream;
-use gesta_replay::event::HandlerKind;
+use gesta_replay::event::{HandlerKind, TaskId};
 use gesta_replay::projections::tasks::Open;
 use tokio::sync::{broadcast, watch};
 
 use super::Tasks;
 use super::control::{Hint, Word};
 use super::members::Members;
+use super::waiting::{Candidate, PoolName};
 use crate::auth::Worker;
 use crate::limits::{HEARTBEAT_SECONDS, RETRY_MS, WAKEUPS_KEPT_MAX};
 
@@ -62,14 +63,14 @@ impl Tasks {
     /// `cancel` and `drain`, each at once and once; `over` when the attempt is not live any more, and then the end. The end
     /// of the server ends it behind `drain`.
     pub(super) fn attempt_stream(&self, open: &Open, follow: bool) -> Response {
-        let attempt = open.standing.attempt;
+        let (task_id, attempt) = (open.task_id, open.standing.attempt);
+        // No attempt is the 0th: a task that is not there any more is over.
+        let word =
+            || self.projector.look(|state| state.tasks.task(task_id).map_or_else(Word::default, Word::of));
         let state = OfAttempt {
-            task: Members::new()
-                .number("attempt", attempt)
-                .text("task_id", &open.task_id.to_string())
-                .finish(),
+            task: Members::new().number("attempt", attempt).text("task_id", &task_id.to_string()).finish(),
             attempt,
-            word: self.control.listen(open),
+            word: self.control.listen(task_id, word),
             draining: self.control.draining(),
             said: vec![opening()],
             told_cancel: false,
@@ -86,9 +87,9 @@ impl Tasks {
     /// A hint for each task that comes to wait in a pool that the worker may claim of, beginning with some that wait now.
     pub(super) fn wakeups(&self, worker: Worker, follow: bool) -> Response {
         let hints = self.control.hints();
-        let waiting = self.waiting.some(WAKEUPS_KEPT_MAX).into_iter();
-        let waiting = waiting.map(|(pool, task_id)| Arc::new(Hint { pool, task_id }));
-        let said = waiting.filter(|hint| is_for(hint, &worker)).map(|hint| of_hint(&hint)).collect();
+        let is_for = |found: &Candidate| may_claim(&worker, &found.pool, &found.stream_id);
+        let waiting = self.waiting.some(WAKEUPS_KEPT_MAX, is_for);
+        let said = waiting.iter().map(|found| of_hint(&found.pool, found.task_id)).collect();
         let state = OfPools { worker, hints, draining: self.control.draining(), said, opened: false, follow };
         response(futures::stream::unfold(state, |mut state| async move {
             let bytes = state.next().await?;
@@ -166,7 +167,9 @@ impl OfPools {
                 }
             };
             match heard {
-                Ok(hint) if is_for(&hint, &self.worker) => return Some(of_hint(&hint)),
+                Ok(hint) if may_claim(&self.worker, &hint.pool, &hint.stream_id) => {
+                    return Some(of_hint(&hint.pool, hint.task_id));
+                }
                 // Hints that were missed are hints only: a claim finds what waits.
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return None,
@@ -175,11 +178,11 @@ impl OfPools {
     }
 }
 
-fn is_for(hint: &Hint, worker: &Worker) -> bool {
-    hint.pool.0 == HandlerKind::Worker && worker.may_claim(&hint.pool.1)
+fn may_claim(worker: &Worker, pool: &PoolName, stream_id: &str) -> bool {
+    pool.0 == HandlerKind::Worker && worker.may_claim(&pool.1, stream_id)
 }
 
-fn of_hint(hint: &Hint) -> Bytes {
-    let data = Members::new().text("pool", &hint.pool.1).text("task_id", &hint.task_id.to_string()).finish();
+fn of_hint(pool: &PoolName, task_id: TaskId) -> Bytes {
+    let data = Members::new().text("pool", &pool.1).text("task_id", &task_id.to_string()).finish();
     event("wakeup", &data)
 }

@@ -36,7 +36,7 @@ enum Awaited {
     Retry { next_retry_at: Timestamp },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     awaited: Awaited,
     /// Of the lease, or of the retry.
@@ -71,11 +71,13 @@ pub(super) struct Timers {
     head_at_start: Index,
     entries: HashMap<TaskId, Entry>,
     order: BTreeSet<(Duration, TaskId)>,
+    /// Tasks that are to be looked at again, whatever is due.
+    looks: BTreeSet<(Duration, TaskId)>,
 }
 
 impl Timers {
     pub(super) fn new(head_at_start: Index) -> Self {
-        Self { head_at_start, entries: HashMap::new(), order: BTreeSet::new() }
+        Self { head_at_start, entries: HashMap::new(), order: BTreeSet::new(), looks: BTreeSet::new() }
     }
 
     /// How many wait.
@@ -85,18 +87,24 @@ impl Timers {
 
     /// Takes a task as it is now. Seeing it again unchanged changes nothing.
     pub(super) fn see(&mut self, open: &Open, now: Now) {
-        let Some(awaited) = awaited(open) else { return self.forget(open.task_id) };
-        let known = self.entries.get(&open.task_id).copied();
-        if known.is_some_and(|known| known.awaited == awaited) {
+        let Some(entry) = self.entry(open, now) else { return self.forget(open.task_id) };
+        if self.entries.get(&open.task_id) == Some(&entry) {
             return;
         }
-        let entry = match awaited {
-            Awaited::Lease { .. } => self.of_lease(open, awaited, known, now),
-            Awaited::Retry { next_retry_at } => of_retry(awaited, next_retry_at, now),
-        };
         self.forget(open.task_id);
         self.order.insert((entry.first(), open.task_id));
         self.entries.insert(open.task_id, entry);
+    }
+
+    /// The entry of a task that stands as `open` says: the one that is there, or one from now on.
+    fn entry(&self, open: &Open, now: Now) -> Option<Entry> {
+        let awaited = awaited(open)?;
+        let known = self.entries.get(&open.task_id).copied();
+        Some(match (known.filter(|known| known.awaited == awaited), awaited) {
+            (Some(same), _) => same,
+            (None, Awaited::Lease { .. }) => self.of_lease(open, awaited, known, now),
+            (None, Awaited::Retry { next_retry_at }) => of_retry(awaited, next_retry_at, now),
+        })
     }
 
     /// Drops what is known of a task.
@@ -106,20 +114,28 @@ impl Timers {
         }
     }
 
+    /// Has a task looked at again at that time: what had to be recorded of it could not be.
+    pub(super) fn look_again(&mut self, task_id: TaskId, at: Duration) {
+        self.looks.insert((at, task_id));
+    }
+
     /// The first deadline.
     pub(super) fn next(&self) -> Option<Duration> {
-        self.order.first().map(|(deadline, _)| *deadline)
+        let firsts = [self.order.first(), self.looks.first()];
+        firsts.into_iter().flatten().map(|(deadline, _)| *deadline).min()
     }
 
     /// At most `most` tasks whose deadline has come. Each is told once.
     pub(super) fn take_due(&mut self, now: Now, most: usize) -> Vec<TaskId> {
         let mut due = Vec::new();
-        while let Some((deadline, task_id)) = self.order.first().copied() {
-            if deadline > now.running || due.len() == most {
-                break;
+        for set in [&mut self.order, &mut self.looks] {
+            while let Some((deadline, task_id)) = set.first().copied() {
+                if deadline > now.running || due.len() == most {
+                    break;
+                }
+                set.pop_first();
+                due.push(task_id);
             }
-            self.order.pop_first();
-            due.push(task_id);
         }
         due
     }
@@ -137,9 +153,10 @@ impl Timers {
         })
     }
 
-    /// What is left of the live lease of a task that was seen as it stands.
-    pub(super) fn left(&self, task_id: TaskId, now: Now) -> Option<Left> {
-        let entry = self.entries.get(&task_id)?;
+    /// What is left of the live lease of a task that stands as `open` says, whether it was seen so or not. Sets nothing:
+    /// who asks may know less than was seen since.
+    pub(super) fn left(&self, open: &Open, now: Now) -> Option<Left> {
+        let entry = self.entry(open, now)?;
         match entry.awaited {
             Awaited::Lease { .. } => Some(Left {
                 lease: entry.deadline.saturating_sub(now.running),

@@ -20,17 +20,25 @@ use gesta_replay::task_lifecycle::State;
 use tokio::sync::oneshot;
 
 use super::clock::between;
+use crate::auth::Patterns;
 use pool::Pool;
 
 /// Whose tasks: a pool of workers, or of those that this server posts.
 pub(super) type PoolName = (HandlerKind, String);
 
+/// Which tasks a worker may have.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    pub(super) pools: Vec<PoolName>,
+    pub(super) streams: Patterns,
+}
+
 /// A task that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) task_id: TaskId,
-    pool: PoolName,
-    stream_id: String,
+    pub(super) pool: PoolName,
+    pub(super) stream_id: String,
     priority: u8,
     /// The newest `queued`, and its time.
     queued_index: Index,
@@ -95,7 +103,7 @@ struct Waiters {
 
 #[derive(Debug)]
 struct Waiter {
-    pools: Vec<PoolName>,
+    reach: Reach,
     hand: oneshot::Sender<Candidate>,
 }
 
@@ -150,19 +158,19 @@ impl Waiting {
         self.lock().remove(task_id);
     }
 
-    /// The next task of these pools, if one waits.
-    pub(super) fn take(self: &Arc<Self>, pools: &[PoolName]) -> Option<Handed> {
-        let candidate = self.lock().take(pools)?;
+    /// The next task within reach, if one waits.
+    pub(super) fn take(self: &Arc<Self>, reach: &Reach) -> Option<Handed> {
+        let candidate = self.lock().take(reach)?;
         Some(Handed { of: Arc::clone(self), candidate: Some(candidate) })
     }
 
-    /// The next task of these pools, or a place in the row of those who wait for one.
+    /// The next task within reach, or a place in the row of those who wait for one.
     ///
     /// # Errors
     /// [`Full`].
-    pub(super) fn take_or_wait(self: &Arc<Self>, pools: &[PoolName]) -> Result<Found, Full> {
+    pub(super) fn take_or_wait(self: &Arc<Self>, reach: &Reach) -> Result<Found, Full> {
         let mut state = self.lock();
-        if let Some(candidate) = state.take(pools) {
+        if let Some(candidate) = state.take(reach) {
             return Ok(Found::Now(Handed { of: Arc::clone(self), candidate: Some(candidate) }));
         }
         if state.waiters.len() >= self.waiters_max {
@@ -171,10 +179,10 @@ impl Waiting {
         let (sender, hand) = oneshot::channel();
         let id = state.next_waiter;
         state.next_waiter += 1;
-        for pool in pools {
+        for pool in &reach.pools {
             state.by_pool.entry(pool.clone()).or_default().insert(id);
         }
-        state.waiters.insert(id, Waiter { pools: pools.to_vec(), hand: sender });
+        state.waiters.insert(id, Waiter { reach: reach.clone(), hand: sender });
         Ok(Found::Later(Turn { of: Arc::clone(self), id, hand }))
     }
 
@@ -194,25 +202,31 @@ impl Waiting {
         depths.collect()
     }
 
-    /// At most `most` tasks that wait, and their pools.
-    pub(super) fn some(&self, most: usize) -> Vec<(PoolName, TaskId)> {
+    /// What waits of these streams, by pool: every pool that has a task of theirs. Looks at every task that waits.
+    pub(super) fn depths_of(&self, streams: &Patterns, now: Timestamp) -> Vec<Depth> {
         let state = self.lock();
-        state
-            .pools
-            .values()
-            .flat_map(Pool::all)
-            .take(most)
-            .map(|found| (found.pool.clone(), found.task_id))
-            .collect()
+        let depths = state.pools.iter().filter_map(|(name, pool)| {
+            let of_theirs = pool.all().filter(|found| streams.matches(&found.stream_id));
+            let ages = of_theirs.map(|found| between(found.queued_at, now));
+            let (tasks, oldest) = ages.fold((0, Duration::ZERO), |(n, oldest), age| (n + 1, oldest.max(age)));
+            let workers = state.by_pool.get(name).map_or(0, BTreeSet::len);
+            (tasks > 0).then(|| Depth { pool: name.clone(), tasks, oldest, workers })
+        });
+        depths.collect()
+    }
+
+    /// At most `most` tasks that wait and that the predicate selects.
+    pub(super) fn some(&self, most: usize, selects: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
+        let state = self.lock();
+        state.pools.values().flat_map(Pool::all).filter(|found| selects(found)).take(most).cloned().collect()
     }
 }
 
 impl Waiters {
-    /// Gives a task to the worker that waits longest for its pool, or puts it into the pool.
+    /// Gives a task to the worker that waits longest for one such as this, or puts it into the pool.
     fn offer(&mut self, candidate: Candidate) {
         let mut candidate = candidate;
-        while let Some(id) = self.by_pool.get(&candidate.pool).and_then(|waiters| waiters.first().copied()) {
-            let Some(waiter) = self.leave(id) else { break };
+        while let Some(waiter) = self.longest_waiting(&candidate).and_then(|id| self.leave(id)) {
             match waiter.hand.send(candidate) {
                 Ok(()) => return,
                 Err(back) => candidate = back,
@@ -221,10 +235,18 @@ impl Waiters {
         self.pools.entry(candidate.pool.clone()).or_default().insert(candidate);
     }
 
+    fn longest_waiting(&self, candidate: &Candidate) -> Option<u64> {
+        let mut waiters = self.by_pool.get(&candidate.pool)?.iter().copied();
+        waiters.find(|id| {
+            let waiter = self.waiters.get(id);
+            waiter.is_some_and(|waiter| waiter.reach.streams.matches(&candidate.stream_id))
+        })
+    }
+
     /// Takes a worker out of the row.
     fn leave(&mut self, id: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&id)?;
-        for pool in &waiter.pools {
+        for pool in &waiter.reach.pools {
             if let Some(waiters) = self.by_pool.get_mut(pool) {
                 waiters.remove(&id);
                 if waiters.is_empty() {
@@ -235,11 +257,12 @@ impl Waiters {
         Some(waiter)
     }
 
-    /// The highest priority of all these pools, of equal ones the oldest of those whose turn it is.
-    fn take(&mut self, pools: &[PoolName]) -> Option<Candidate> {
-        let first = pools.iter().filter_map(|name| Some((self.pools.get_mut(name)?.peek()?, name)));
+    /// The highest priority of all that is within reach, of equal ones the oldest of those whose turn it is.
+    fn take(&mut self, reach: &Reach) -> Option<Candidate> {
+        let Reach { pools, streams } = reach;
+        let first = pools.iter().filter_map(|name| Some((self.pools.get(name)?.peek(streams)?, name)));
         let (_, name) = first.max_by_key(|(rank, _)| *rank)?;
-        let candidate = self.pools.get_mut(name).and_then(Pool::take);
+        let candidate = self.pools.get_mut(name).and_then(|pool| pool.take(streams));
         if self.pools.get(name).is_some_and(Pool::is_empty) {
             self.pools.remove(name);
         }

@@ -75,7 +75,7 @@ fn start(directory: &Path, settings: &[String]) -> Server {
     let file = directory.join("gesta.toml");
     let tokens = [
         token("everyone", &["intent.write", "log.read", "operator", "auditor"], "streams = [\"*\"]"),
-        token("worker", &["worker"], "workers = [\"w-*\"]\npools = [\"p*\", \"default\"]"),
+        token("worker", &["worker"], "streams = [\"*\"]\nworkers = [\"w-*\"]\npools = [\"p*\", \"default\"]"),
         token("narrow", &["worker"], "workers = [\"n-1\"]\npools = [\"narrow\"]"),
     ];
     std::fs::write(&file, tokens.concat()).unwrap();
@@ -144,6 +144,13 @@ impl World {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let response = self.post("/api/intent/handlers", &body);
         assert!(matches!(response.status, 200 | 201), "{}", response.text());
+    }
+
+    /// The member `grants` of a registration, for these versions of the dataset `d`.
+    pub(crate) fn granting(versions: &[&str]) -> Value {
+        let version = |version: &&str| json!({ "dataset_uuid": "d", "dataset_version": version });
+        let datasets: Vec<Value> = versions.iter().map(version).collect();
+        json!({ "grants": { "datasets": datasets } })
     }
 
     /// Submits an intent of the type.

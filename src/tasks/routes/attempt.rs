@@ -139,7 +139,7 @@ pub(crate) struct TaskCompleted {
         (status = 200, description = "Durable", body = TaskCompleted),
         (status = 400, description = "`INVALID_JSON`, `INVALID_INPUT`, `SECRETS_PRESENT`, `BLOB_NOT_FOUND`", body = ProblemBody),
         (status = 401, description = "`MISSING_TOKEN`, `BAD_TOKEN`", body = ProblemBody),
-        (status = 403, description = "`WRONG_TASK`", body = ProblemBody),
+        (status = 403, description = "`WRONG_TASK`, `DATASET_FORBIDDEN`", body = ProblemBody),
         (status = 408, description = "`REQUEST_TIMEOUT`", body = ProblemBody),
         (status = 409, description = "`STALE_ATTEMPT`, `DATASET_VERSION_CONFLICT`, `SUBJECT_CONFLICT`", body = ProblemBody),
         (status = 413, description = "`BODY_TOO_LARGE`", body = ProblemBody),
@@ -156,7 +156,7 @@ pub(crate) async fn complete(
 ) -> Result<Response, Problem> {
     let report = request::report(&body(&app, request).await?)?;
     demand_own(&capability, &report.fence)?;
-    let reported = app.tasks.complete(&report, &capability.org_id).await?;
+    let reported = app.tasks.complete(&report, &capability).await?;
     let answer = Members::new()
         .number("attempt", report.fence.attempt)
         .number("index", reported.index.0)
@@ -197,7 +197,7 @@ pub(crate) struct TaskEventsTaken {
         (status = 202, description = "Durable", body = TaskEventsTaken),
         (status = 400, description = "`INVALID_JSON`, `INVALID_INPUT`, `SECRETS_PRESENT`, `BLOB_NOT_FOUND`", body = ProblemBody),
         (status = 401, description = "`MISSING_TOKEN`, `BAD_TOKEN`", body = ProblemBody),
-        (status = 403, description = "`WRONG_TASK`", body = ProblemBody),
+        (status = 403, description = "`WRONG_TASK`, `DATASET_FORBIDDEN`", body = ProblemBody),
         (status = 408, description = "`REQUEST_TIMEOUT`", body = ProblemBody),
         (status = 409, description = "`STALE_ATTEMPT`, `SUBJECT_CONFLICT`", body = ProblemBody),
         (status = 413, description = "`BODY_TOO_LARGE`", body = ProblemBody),
@@ -213,7 +213,7 @@ pub(crate) async fn task_events(
 ) -> Result<Response, Problem> {
     let (fence, events) = request::events(&body(&app, request).await?)?;
     demand_own(&capability, &fence)?;
-    Ok(json(StatusCode::ACCEPTED, app.tasks.report_events(&fence, &events, &capability.org_id).await?))
+    Ok(json(StatusCode::ACCEPTED, app.tasks.report_events(&fence, &events, &capability).await?))
 }
 
 /// What an attempt is told at once: `event: cancel`, `event: drain`, and `event: over` once it is not live any more.

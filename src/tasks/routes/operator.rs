@@ -103,7 +103,7 @@ pub(crate) struct TasksShown {
     tasks: Vec<TaskShown>,
     /// Where the next page goes on; null at the end.
     next: Option<String>,
-    /// Pools in which something waits.
+    /// Pools in which something waits, of the streams that the token covers.
     pools: Vec<PoolShown>,
 }
 
@@ -212,7 +212,7 @@ pub(crate) async fn tasks(
     let applied = app.projector.applied();
     let (found, next) =
         app.tasks.list(&selection, after.transpose()?, limit, |stream_id| caller.streams.matches(stream_id));
-    let pools = app.tasks.depths().into_iter().map(|depth| PoolShown {
+    let pools = app.tasks.depths(&caller.streams).into_iter().map(|depth| PoolShown {
         kind: depth.pool.0.text().to_owned(),
         pool: depth.pool.1,
         depth: depth.tasks as u64,

@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::claim::{Claimed, NotClaimed};
 use super::super::members::{Members, list};
 use super::super::request::{self, Wanted};
+use super::super::waiting::Reach;
 use super::json;
 use crate::auth::Worker;
 use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json, read_body};
@@ -79,7 +80,7 @@ pub(crate) enum ClaimAnswer {
 ///
 /// By `task_id`: the answer says whether the task was given out. By `pools`: a list of what was, or 204 when nothing came in
 /// time; the higher priority first, then the streams in turn, then the oldest. Pools and ids are those that the worker's
-/// token covers.
+/// token covers, and of their tasks it gets those of the streams that it covers.
 #[utoipa::path(
     post,
     path = "/internal/task-claim",
@@ -114,7 +115,7 @@ pub(crate) async fn task_claim(
             app.tasks.caught_up().await?;
             let claimed = match app.tasks.claim_one(task_id, &claim.worker_id, &worker).await? {
                 Claimed::No(NotClaimed::NotFound) => {
-                    let ended = app.tasks.ended_state(task_id, |pool| worker.may_claim(pool)).await?;
+                    let ended = app.tasks.ended_state(task_id, &worker).await?;
                     Claimed::No(ended.and_then(NotClaimed::of).unwrap_or(NotClaimed::NotFound))
                 }
                 claimed @ (Claimed::Yes(_) | Claimed::No(_)) => claimed,
@@ -131,9 +132,10 @@ pub(crate) async fn task_claim(
         }
         Wanted::Pools { pools, max, wait_ms } => {
             pools.iter().try_for_each(|pool| worker.require_pool(pool))?;
-            let pools: Vec<_> = pools.into_iter().map(|pool| (HandlerKind::Worker, pool)).collect();
+            let pools = pools.into_iter().map(|pool| (HandlerKind::Worker, pool)).collect();
+            let reach = Reach { pools, streams: worker.streams().clone() };
             let wait = Duration::from_millis(wait_ms);
-            let claimed = app.tasks.claim_some(&pools, max, wait, &claim.worker_id).await?;
+            let claimed = app.tasks.claim_some(&reach, max, wait, &claim.worker_id).await?;
             match claimed.is_empty() {
                 true => Ok(StatusCode::NO_CONTENT.into_response()),
                 false => Ok(json(StatusCode::OK, list(claimed))),
@@ -180,7 +182,7 @@ pub(crate) async fn task_fetch(
     app.tasks.caught_up().await?;
     let task_id = TaskId::parse(query.task_id.as_bytes());
     let open = task_id.and_then(|task_id| app.tasks.open(task_id));
-    let open = open.filter(|open| worker.may_claim(&open.pool));
+    let open = open.filter(|open| worker.may_claim(&open.pool, &open.stream_id));
     let open = open.ok_or_else(|| Problem::new(ReasonCode::TaskNotFound))?;
     let task = app.tasks.brief(&open, open.standing.attempt).await?;
     Ok(json(

@@ -119,7 +119,7 @@ fn an_extended_lease_runs_from_its_extension_and_never_beyond_the_absolute_limit
         let open = running(1, Index(100), 10, heard);
         timers.see(&open, at(heard));
         assert_eq!(timers.next(), Some((seconds(heard) + LEASE).min(seconds(10) + TIMEOUT)));
-        let left = timers.left(open.task_id, at(heard)).unwrap();
+        let left = timers.left(&open, at(heard)).unwrap();
         assert_eq!((left.lease, left.by_grace), (LEASE, false));
     }
     let open = running(1, Index(100), 10, heard);
@@ -147,7 +147,7 @@ fn after_a_restart_a_lease_has_a_period_but_never_more_than_three_beyond_its_dea
         let open = running(1, Index(50), 10, 10);
         timers.see(&open, seen);
         assert_eq!(timers.next(), Some(seconds(3 + left)), "back at {back}");
-        assert!(timers.left(open.task_id, seen).unwrap().by_grace);
+        assert!(timers.left(&open, seen).unwrap().by_grace);
     }
     // A clock that fell back gives a period, and no more.
     let fallen = Now { running: seconds(3), wall: Timestamp::from_micros(wall(10).micros() - 3_600_000_000) };
@@ -158,13 +158,15 @@ fn after_a_restart_a_lease_has_a_period_but_never_more_than_three_beyond_its_dea
 fn the_absolute_limit_counts_the_time_before_a_restart() {
     let seen = Now { running: seconds(3), wall: wall(500) };
     let mut timers = Timers::new(HEAD);
-    timers.see(&running(1, Index(50), 10, 480), seen);
-    let left = timers.left(ExecutionId(1), seen).unwrap();
+    let open = running(1, Index(50), 10, 480);
+    timers.see(&open, seen);
+    let left = timers.left(&open, seen).unwrap();
     assert_eq!((left.lease, left.absolute), (LEASE, seconds(110)));
     // Extended here: the lease is anew, the limit stays.
     let later = Now { running: seconds(13), wall: wall(510) };
-    timers.see(&running(1, Index(50), 10, 510), later);
-    let left = timers.left(ExecutionId(1), later).unwrap();
+    let open = running(1, Index(50), 10, 510);
+    timers.see(&open, later);
+    let left = timers.left(&open, later).unwrap();
     assert_eq!((left.lease, left.absolute, left.by_grace), (LEASE, seconds(100), false));
 }
 
@@ -191,4 +193,29 @@ fn a_hundred_thousand_leases_are_told_in_the_order_of_their_deadlines() {
         told += due.len();
     }
     assert_eq!(now, 119);
+}
+
+#[test]
+fn asking_what_is_left_sets_nothing() {
+    let mut timers = Timers::new(HEAD);
+    let (claimed, extended) = (running(1, Index(100), 10, 10), running(1, Index(100), 10, 60));
+    assert_eq!(timers.left(&claimed, at(12)).unwrap().lease, LEASE);
+    assert_eq!(timers.next(), None, "it may have ended since");
+    timers.see(&extended, at(60));
+    timers.left(&claimed, at(70)).unwrap();
+    assert_eq!(timers.next(), Some(seconds(60) + LEASE), "it is known as it stands now");
+}
+
+#[test]
+fn what_could_not_be_recorded_is_looked_at_again() {
+    let mut timers = Timers::new(HEAD);
+    let open = running(1, Index(100), 10, 10);
+    timers.see(&open, at(10));
+    assert_eq!(timers.take_due(at(70), 9), [open.task_id]);
+    assert_eq!((timers.take_due(at(70), 9), timers.next()), (vec![], None), "each is told once");
+    timers.look_again(open.task_id, seconds(100));
+    assert_eq!(timers.next(), Some(seconds(100)));
+    assert!(timers.take_due(at(99), 9).is_empty());
+    assert_eq!(timers.take_due(at(100), 9), [open.task_id]);
+    assert_eq!(timers.due(&open, at(100)), Some(Due::Expired(TimeLimit::Lease)), "it is due as before");
 }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use gesta_log_format::{Index, Timestamp};
 
 use super::Candidate;
+use crate::auth::Patterns;
 
 /// Which of two tasks comes first, where a worker could have either: the greater.
 pub(super) type Rank = (u8, Reverse<Index>);
@@ -62,15 +63,19 @@ impl Pool {
     }
 
     /// The rank of the task that [`Pool::take`] would give.
-    pub(super) fn peek(&mut self) -> Option<Rank> {
-        let (priority, level) = self.first_level()?;
-        Some((priority, Reverse(level.first()?.queued_index)))
+    pub(super) fn peek(&self, streams: &Patterns) -> Option<Rank> {
+        self.levels.iter().rev().find_map(|(priority, level)| {
+            let first = level.turn(streams).and_then(|turn| level.first(turn))?;
+            Some((*priority, Reverse(first.queued_index)))
+        })
     }
 
-    /// The next task.
-    pub(super) fn take(&mut self) -> Option<Candidate> {
-        let (priority, level) = self.first_level()?;
-        let candidate = level.take()?;
+    /// The next task of these streams.
+    pub(super) fn take(&mut self, streams: &Patterns) -> Option<Candidate> {
+        let mut levels = self.levels.iter_mut().rev();
+        let (priority, turn, level) =
+            levels.find_map(|(priority, level)| Some((*priority, level.turn(streams)?, level)))?;
+        let candidate = level.take(turn)?;
         if level.streams.is_empty() {
             self.levels.remove(&priority);
         }
@@ -89,19 +94,21 @@ impl Pool {
             self.levels.remove(&known.priority);
         }
     }
-
-    fn first_level(&mut self) -> Option<(u8, &mut Level)> {
-        self.levels.last_entry().map(|entry| (*entry.key(), entry.into_mut()))
-    }
 }
 
 impl Level {
-    fn first(&self) -> Option<&Candidate> {
-        self.streams.get(self.turns.front()?)?.values().next()
+    /// The first turn of a stream that is one of these and has a task: its place in the row.
+    fn turn(&self, streams: &Patterns) -> Option<usize> {
+        self.turns.iter().position(|stream_id| streams.matches(stream_id) && self.has_task(stream_id))
     }
 
-    fn take(&mut self) -> Option<Candidate> {
-        let stream_id = self.turns.pop_front()?;
+    fn first(&self, turn: usize) -> Option<&Candidate> {
+        self.streams.get(self.turns.get(turn)?)?.values().next()
+    }
+
+    /// The oldest task of the stream whose turn this is, which is then the last of the row.
+    fn take(&mut self, turn: usize) -> Option<Candidate> {
+        let stream_id = self.turns.remove(turn)?;
         let tasks = self.streams.get_mut(&stream_id)?;
         let (_, candidate) = tasks.pop_first()?;
         if tasks.is_empty() {
@@ -113,10 +120,14 @@ impl Level {
         Some(candidate)
     }
 
+    fn has_task(&self, stream_id: &str) -> bool {
+        self.streams.get(stream_id).is_some_and(|tasks| !tasks.is_empty())
+    }
+
     /// The stream at the front has a task: one that lost its last one otherwise than by its turn leaves when it comes up.
     fn drop_empty_turns(&mut self) {
         while let Some(stream_id) = self.turns.front() {
-            if self.streams.get(stream_id).is_some_and(|tasks| !tasks.is_empty()) {
+            if self.has_task(stream_id) {
                 return;
             }
             self.streams.remove(stream_id);

@@ -40,8 +40,14 @@ fn running(open: &Open) -> Open {
     Open { standing: Standing { state: State::Running, attempt: 1, ..open.standing }, ..open.clone() }
 }
 
-fn pools(names: &[&str]) -> Vec<PoolName> {
-    names.iter().map(|name| (HandlerKind::Worker, (*name).to_owned())).collect()
+/// All streams of these pools.
+fn pools(names: &[&str]) -> Reach {
+    reach(names, &["*"])
+}
+
+fn reach(pools: &[&str], streams: &[&str]) -> Reach {
+    let pools = pools.iter().map(|name| (HandlerKind::Worker, (*name).to_owned())).collect();
+    Reach { pools, streams: Patterns::parse(streams.iter().copied()).unwrap() }
 }
 
 fn id(handed: &Handed) -> u128 {
@@ -168,4 +174,28 @@ fn more_workers_than_may_do_not_wait() {
     assert_eq!(waiting.take_or_wait(&pools(&["p"])).unwrap_err(), Full { waiters_max: 1 });
     drop(turn);
     assert!(waiting.take_or_wait(&pools(&["p"])).is_ok());
+}
+
+#[tokio::test]
+async fn a_worker_gets_tasks_of_its_streams_alone() {
+    let waiting = Waiting::new(9);
+    let of_b = reach(&["p"], &["b"]);
+    waiting.see(&open(1, "p", "a", 9));
+    waiting.see(&open(2, "p", "a", 5));
+    waiting.see(&open(3, "p", "b", 5));
+    let now = Timestamp::from_micros(9_000_000);
+    let of_b_alone = waiting.depths_of(&of_b.streams, now);
+    assert_eq!((of_b_alone[0].tasks, of_b_alone[0].oldest), (1, Duration::from_secs(6)));
+    let handed = waiting.take(&of_b).unwrap();
+    assert_eq!(id(&handed), 3, "whatever comes first of other streams");
+    handed.use_up();
+    assert!(waiting.depths_of(&of_b.streams, now).is_empty());
+    let Ok(Found::Later(mut of_b)) = waiting.take_or_wait(&of_b) else { panic!("nothing waits for it") };
+    let Ok(Found::Later(mut other)) = waiting.take_or_wait(&reach(&["p"], &["c", "d-*"])) else {
+        panic!("nothing waits for it")
+    };
+    waiting.see(&open(4, "p", "d-1", 5));
+    assert!(of_b.hand.try_recv().is_err(), "it waits longest, and for another stream");
+    assert_eq!(id(&other.handed().await.unwrap()), 4);
+    assert_eq!(order(&waiting, &["p"]), [1, 2, 4], "what was not used waits for anybody");
 }
