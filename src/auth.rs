@@ -1,7 +1,7 @@
 //! Who calls, and what they may do.
 //!
 //! With tokens configured, every request names one, as `Authorization: Bearer` or `X-API-Key`; it is known by its
-//! SHA-256 alone. Without tokens the public listener is on loopback only, every caller there is the principal `local` with
+//! SHA-256 alone. Parts of the platform may show a service token instead, which the server's keys have signed. Without tokens the public listener is on loopback only, every caller there is the principal `local` with
 //! all roles, and the Host header must be a loopback name; nobody is a worker then. One request costs at most one SHA-256 and one look-up.
 
 mod access;
@@ -14,7 +14,7 @@ mod worker;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -27,6 +27,7 @@ pub use ticket::{TicketBounds, TicketUse, Tickets};
 pub use token::{Token, TokenDigest, random};
 pub use worker::Worker;
 
+use crate::capability::Capabilities;
 use crate::problem::{Problem, ReasonCode};
 
 /// Longest token or ticket that is hashed, in bytes; ours have 70.
@@ -53,6 +54,8 @@ impl NonLoopbackWithoutToken {
 pub struct Auth {
     mode: Mode,
     tickets: Arc<Tickets>,
+    /// Whose service tokens are good, once the keys are read.
+    services: OnceLock<Arc<Capabilities>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +86,13 @@ impl Auth {
         } else {
             return Err(NonLoopbackWithoutToken { listen });
         };
-        Ok(Self { mode, tickets: Arc::new(Tickets::new(bounds)) })
+        Ok(Self { mode, tickets: Arc::new(Tickets::new(bounds)), services: OnceLock::new() })
+    }
+
+    /// Admits parts of the platform by tokens that these keys have signed, as operators of all streams.
+    pub fn admit_services(&self, keys: Arc<Capabilities>) {
+        // Whoever is first stays: there is one set of keys in a process.
+        let _ = self.services.set(keys);
     }
 
     /// Whether the Host header must be a loopback name, because nothing else keeps a foreign page out.
@@ -98,7 +107,23 @@ impl Auth {
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
         match &self.mode {
             Mode::Local(principal) => Ok(Arc::clone(principal)),
-            Mode::Tokens(_) => self.known(presented(headers)?),
+            Mode::Tokens(_) => {
+                let token = presented(headers)?;
+                match std::str::from_utf8(token).ok().filter(|token| is_signed(token)) {
+                    Some(token) => self.service(token),
+                    None => self.known(token),
+                }
+            }
+        }
+    }
+
+    /// The service that has shown a signed token.
+    fn service(&self, token: &str) -> Result<Arc<Principal>, Problem> {
+        let Some(keys) = self.services.get() else { return Err(Problem::new(ReasonCode::Recovering)) };
+        match keys.service(token) {
+            Ok(claims) => Ok(Arc::new(Principal::of_service(claims.sub))),
+            Err(refusal) => Err(Problem::new(ReasonCode::BadToken)
+                .detail(format!("The service token is refused: {refusal}."))),
         }
     }
 
@@ -153,6 +178,11 @@ fn digest(secret: &[u8]) -> Result<TokenDigest, Problem> {
         return Err(Problem::new(ReasonCode::BadToken));
     }
     Ok(TokenDigest::of(secret))
+}
+
+/// Whether a token has the form of a signed one (RFC 7515, compact serialization). Ours that are not have no dots.
+fn is_signed(token: &str) -> bool {
+    token.split('.').count() == 3
 }
 
 fn presents_token(headers: &HeaderMap) -> bool {

@@ -24,7 +24,7 @@ pub use claims::{
     Claims, Dataset, Grant, OPERATOR_ROLE, PLATFORM_AUDIENCE, Prefixes, ServiceClaims, ServiceGrant,
     TASK_AUDIENCE,
 };
-pub use extract::{Capability, Service};
+pub use extract::Capability;
 pub use files::{KeyFilesError, TaskKeyFiles, create_pem, lease_key, objects_key, read_pem, read_secret};
 pub use keys::{Algorithm, HS256_KEY_ID, Key, KeyFault, PublicKey};
 pub use lease::{Lease, LeaseKey, Nonce, NonceFault};
@@ -95,6 +95,26 @@ impl Capabilities {
     /// [`MintError`]: more datasets and prefixes than a token holds.
     pub fn mint(&self, grant: &Grant) -> Result<String, MintError> {
         self.keys().mint(grant, &Issue::now())
+    }
+
+    /// What a service token says that is good now.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn service(&self, token: &str) -> Result<ServiceClaims, Refusal> {
+        self.keys().check_service(token, unix_seconds())
+    }
+
+    /// With a key of its own, and no files.
+    #[cfg(test)]
+    pub(crate) fn of_a_test() -> Arc<Self> {
+        let key = Key::generate().and_then(|key| Key::es256(&key)).expect("keys can be made");
+        Arc::new(Self {
+            set: RwLock::new(Arc::new(KeySet::new("log.test/1", vec![Arc::new(key)]))),
+            lease_key: LeaseKey::new(&[7; 32]),
+            files: TaskKeyFiles::new(Path::new("unused")),
+            rotating: tokio::sync::Mutex::default(),
+        })
     }
 
     fn replace(&self, set: KeySet) {

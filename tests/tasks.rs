@@ -5,6 +5,8 @@
 
 #[path = "tasks/killed.rs"]
 mod killed;
+#[path = "tasks/service.rs"]
+mod service;
 mod support;
 #[path = "tasks/versions.rs"]
 mod versions;

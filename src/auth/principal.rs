@@ -46,6 +46,19 @@ impl Principal {
         }
     }
 
+    /// A part of the platform: an operator of all streams that acts for nobody.
+    pub(super) fn of_service(name: String) -> Self {
+        Self {
+            name,
+            roles: [Role::Operator].into_iter().collect(),
+            streams: Patterns::any(),
+            actors: Patterns::none(),
+            workers: Patterns::none(),
+            pools: Patterns::none(),
+            digest: None,
+        }
+    }
+
     pub(super) fn of_token(token: &Token) -> Self {
         Self {
             name: token.name.clone(),
@@ -58,9 +71,9 @@ impl Principal {
         }
     }
 
-    /// How logs name the caller: `token:` and six hex digits, or `local`.
+    /// How logs name the caller: `token:` and six hex digits; of who has no token of the configuration, the name.
     pub fn identity(&self) -> String {
-        self.digest.map_or_else(|| "local".to_owned(), |digest| format!("token:{}", digest.short()))
+        self.digest.map_or_else(|| self.name.clone(), |digest| format!("token:{}", digest.short()))
     }
 
     /// # Errors

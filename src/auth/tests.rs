@@ -3,6 +3,7 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 
 use super::*;
+use crate::capability::{Grant, Issue, Prefixes, ServiceGrant};
 
 const BOUNDS: TicketBounds = TicketBounds {
     tickets_max: 8,
@@ -190,4 +191,36 @@ fn who_is_no_worker_is_401_whatever_is_wrong() {
     assert_eq!(local.authenticate_worker(&HeaderMap::new()).unwrap_err().code(), ReasonCode::MissingToken);
     let any = headers(&[("x-trace-worker-token", "secret-worker")]);
     assert_eq!(local.authenticate_worker(&any).unwrap_err().code(), ReasonCode::BadToken);
+}
+
+#[test]
+fn a_service_token_is_an_operators_and_a_capability_opens_nothing_here() {
+    let (auth, keys) = (auth(), Capabilities::of_a_test());
+    let name = "platform".to_owned();
+    let grant = ServiceGrant { name, lifetime: Duration::from_secs(60) };
+    let service = keys.keys().mint_service(&grant, &Issue::now()).unwrap();
+    let asked = |auth: &Auth, token: &str| {
+        auth.authenticate(&headers(&[("authorization", &format!("Bearer {token}"))]))
+    };
+    // The keys are read while the server starts.
+    assert_eq!(asked(&auth, &service).unwrap_err().code(), ReasonCode::Recovering);
+    auth.admit_services(Arc::clone(&keys));
+    let caller = asked(&auth, &service).unwrap();
+    assert_eq!((caller.name.as_str(), caller.identity().as_str()), ("platform", "platform"));
+    assert!(caller.require(Role::Operator).is_ok() && caller.streams.match_all());
+    assert!(caller.require(Role::IntentWrite).is_err() && !caller.actors.matches("agent-1"));
+    let capability = Grant {
+        stream_id: "default".to_owned(),
+        task_id: "T1".to_owned(),
+        attempt: 1,
+        timeout: Duration::from_secs(60),
+        datasets: Vec::new(),
+        s3: Prefixes::default(),
+    };
+    let others = Capabilities::of_a_test().keys().mint_service(&grant, &Issue::now()).unwrap();
+    for bad in [keys.mint(&capability).unwrap(), others, "a.b.c".to_owned(), format!("{service}x")] {
+        assert_eq!(asked(&auth, &bad).unwrap_err().code(), ReasonCode::BadToken, "{bad}");
+    }
+    let worker = auth.authenticate_worker(&headers(&[("x-trace-worker-token", &service)]));
+    assert_eq!(worker.unwrap_err().code(), ReasonCode::BadToken);
 }

@@ -7,7 +7,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
-use super::{Capabilities, Claims, Refusal, ServiceClaims, unix_seconds};
+use super::{Capabilities, Claims, Refusal, unix_seconds};
 use crate::auth;
 use crate::problem::{Problem, ReasonCode};
 
@@ -59,25 +59,6 @@ where
     }
 }
 
-/// The good service token of a request: the platform's own operator, on privileged routes. As an extractor it refuses
-/// with `MISSING_TOKEN` or `BAD_TOKEN`.
-#[derive(Debug, Clone)]
-pub struct Service(pub ServiceClaims);
-
-impl<S> FromRequestParts<S> for Service
-where
-    Arc<Capabilities>: FromRef<S>,
-    S: Send + Sync,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let token = token(&parts.headers, None)?;
-        let keys = Arc::<Capabilities>::from_ref(state).keys();
-        keys.check_service(token, unix_seconds()).map(Self).map_err(|refusal| bad("service", refusal))
-    }
-}
-
 fn token<'a>(headers: &'a HeaderMap, own_header: Option<&str>) -> Result<&'a str, Problem> {
     let token = auth::bearer_or(headers, own_header)?;
     std::str::from_utf8(token).map_err(|_bytes| Problem::new(ReasonCode::BadToken))
@@ -92,18 +73,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::capability::{Grant, Issue, Key, KeySet, LeaseKey, Prefixes, ServiceGrant, TaskKeyFiles};
+    use crate::capability::{Grant, Issue, Prefixes, ServiceGrant};
     use axum::http::{Request, StatusCode};
-
-    fn capabilities() -> Arc<Capabilities> {
-        let key = Key::es256(&Key::generate().unwrap()).unwrap();
-        Arc::new(Capabilities {
-            set: std::sync::RwLock::new(Arc::new(KeySet::new("log.test/1", vec![Arc::new(key)]))),
-            lease_key: LeaseKey::new(&[7; 32]),
-            files: TaskKeyFiles::new(std::path::Path::new("unused")),
-            rotating: tokio::sync::Mutex::default(),
-        })
-    }
 
     fn minted(capabilities: &Capabilities) -> String {
         let grant = Grant {
@@ -117,28 +88,27 @@ mod tests {
         capabilities.mint(&grant).unwrap()
     }
 
-    async fn extracted<T: FromRequestParts<Arc<Capabilities>, Rejection = Problem>>(
+    async fn extracted(
         capabilities: &Arc<Capabilities>,
         path: &str,
         headers: &[(&str, &str)],
-    ) -> Result<T, Problem> {
+    ) -> Result<Capability, Problem> {
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (mut parts, ()) = request.body(()).unwrap().into_parts();
-        T::from_request_parts(&mut parts, capabilities).await
+        Capability::from_request_parts(&mut parts, capabilities).await
     }
 
     #[tokio::test]
     async fn a_capability_is_taken_from_either_header_and_is_for_one_attempt() {
-        let capabilities = capabilities();
+        let capabilities = Capabilities::of_a_test();
         let token = minted(&capabilities);
         for (name, value) in
             [(X_TRACE_TASK_CAPABILITY, token.clone()), ("authorization", format!("Bearer {token}"))]
         {
-            let capability: Capability =
-                extracted(&capabilities, "/v1/task/heartbeat", &[(name, &value)]).await.unwrap();
+            let capability = extracted(&capabilities, "/v1/task/heartbeat", &[(name, &value)]).await.unwrap();
             assert!(capability.for_task("T1", 2).is_ok() && capability.org_id == "default");
             for (task, attempt) in [("T2", 2), ("T1", 1), ("T1", 3), ("", 2)] {
                 let refused = capability.for_task(task, attempt).unwrap_err();
@@ -150,7 +120,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_capability_is_401() {
-        let capabilities = capabilities();
+        let capabilities = Capabilities::of_a_test();
         let token = minted(&capabilities);
         let issue = Issue::now();
         let grant = ServiceGrant { name: "platform".to_owned(), lifetime: Duration::from_secs(60) };
@@ -167,18 +137,12 @@ mod tests {
             ("/internal/task-claim", &[("authorization", &bearer)], ReasonCode::BadToken),
         ];
         for (path, headers, code) in cases {
-            let refused = extracted::<Capability>(&capabilities, path, headers).await.unwrap_err();
+            let refused = extracted(&capabilities, path, headers).await.unwrap_err();
             assert_eq!(
                 (refused.code(), refused.code().status()),
                 (code, StatusCode::UNAUTHORIZED),
                 "{headers:?}"
             );
         }
-        let own = format!("Bearer {service}");
-        let known: Service =
-            extracted(&capabilities, "/internal/x", &[("authorization", &own)]).await.unwrap();
-        assert_eq!(known.0.sub, "platform");
-        let refused = extracted::<Service>(&capabilities, "/internal/x", &[("authorization", &bearer)]).await;
-        assert_eq!(refused.unwrap_err().code(), ReasonCode::BadToken);
     }
 }

@@ -67,7 +67,7 @@ pub struct Token {
 pub enum TokenCommand {
     /// Print a new token once, and the configuration entry that admits it
     New(TokenNew),
-    /// Print a service token, by which a part of the platform uses the privileged routes of --listen-internal
+    /// Print a service token, by which a part of the platform is an operator for a while
     Service(TokenService),
 }
 

@@ -299,6 +299,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let (proofs, signer) = proofs::new(&config, &store);
     let secret = config.tasks.hs256_secret_file.as_deref();
     let capabilities = Arc::new(Capabilities::open(&config.server.data, &store, secret)?);
+    auth.admit_services(Arc::clone(&capabilities));
     let executor = Executor::new(executor::Parts {
         store: Arc::clone(&store),
         blobs: Arc::clone(&blobs),

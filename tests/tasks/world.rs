@@ -119,12 +119,21 @@ impl World {
     /// Ends the server in order, and gives where its data lies.
     pub(crate) fn stop(mut self) -> (tempfile::TempDir, PathBuf) {
         self.server.take().unwrap().stop();
-        let data = self.directory.path().join("data");
+        let data = self.data();
         (self.directory, data)
     }
 
     fn public(&self, method: &str, path: &str, body: &str) -> Response {
-        self.server().client().request(method, path, &[JSON, EVERYONE], body.as_bytes())
+        self.public_with(EVERYONE, method, path, body)
+    }
+
+    pub(crate) fn public_with(&self, token: (&str, &str), method: &str, path: &str, body: &str) -> Response {
+        self.server().client().request(method, path, &[JSON, token], body.as_bytes())
+    }
+
+    /// Where the server's data lies.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     pub(crate) fn get(&self, path: &str) -> Response {
