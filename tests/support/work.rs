@@ -47,7 +47,7 @@ pub fn sha256(content: &[u8]) -> String {
     hex(&Sha256::digest(content))
 }
 
-fn token(name: &str, roles: &[&str]) -> String {
+pub fn token(name: &str, roles: &[&str]) -> String {
     let digest = sha256(name.as_bytes());
     format!(
         "[[auth.tokens]]\nname = {name:?}\nsha256 = {digest:?}\nroles = {roles:?}\nstreams = [\"*\"]\nactors = [\"*\"]\n"
