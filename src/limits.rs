@@ -66,6 +66,12 @@ bounds! {
     /// Longest time for which a read waits until `min_index` is applied, in seconds.
     MIN_INDEX_SECONDS_MAX: u64 = 10;
 
+    /// Most bytes that are still read, and dropped, of a request that was answered with an error before it was whole; then
+    /// its socket is closed.
+    LINGER_BYTES_MAX: usize = 8 * MIB;
+    /// Longest time for which they are read, in seconds.
+    LINGER_SECONDS_MAX: u64 = 2;
+
     /// Size at which a segment is sealed and the next one begins, in bytes.
     SEGMENT_BYTES: u64 = 256 * MIB as u64;
     /// Most records that wait for the sequencer; more is 503 `QUEUE_FULL`.

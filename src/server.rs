@@ -8,6 +8,7 @@ mod background;
 mod connection;
 mod cors;
 mod front;
+mod linger;
 mod listen;
 mod listeners;
 mod openapi;

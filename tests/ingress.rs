@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Barrier};
 
 use serde_json::{Value, json};
@@ -226,6 +226,30 @@ fn a_body_over_its_limit_is_refused_before_it_is_read() {
     assert_eq!(server.head(), 0);
     let largest = Intent::sized("fits", (1 << 20) - 1000);
     assert_eq!(server.client().submit(&largest), 0, "what is too large for a record becomes a blob");
+}
+
+#[test]
+fn a_client_that_sends_all_before_it_reads_gets_the_answer_that_refuses_it() {
+    const BODY_BYTES: usize = 4 << 20;
+    let (_directory, server) = server();
+    for length in [format!("Content-Length: {BODY_BYTES}"), "Transfer-Encoding: chunked".to_owned()] {
+        let mut connection = support::http::connect(server.address).unwrap();
+        let head = format!(
+            "POST /ingress/intent HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n{length}\r\n\r\n",
+            server.address
+        );
+        let stream = connection.get_mut();
+        stream.write_all(head.as_bytes()).unwrap();
+        if length.starts_with('T') {
+            stream.write_all(format!("{BODY_BYTES:x}\r\n").as_bytes()).unwrap();
+        }
+        // In pieces, so that the answer is there long before the last one.
+        for _ in 0..64 {
+            stream.write_all(&vec![b' '; BODY_BYTES / 64]).unwrap();
+        }
+        check_problem(&support::http::read_response(&mut connection).unwrap(), 413, "BODY_TOO_LARGE", None);
+        assert_eq!(connection.read(&mut [0]).unwrap(), 0, "and its end is in order");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
+use super::linger::Linger;
+
 /// A handle to one socket. Requests carry it as an extension.
 #[derive(Clone, Debug)]
 pub struct Connection(Arc<State>);
@@ -31,6 +33,8 @@ struct State {
     /// A first request came over HTTP/2: what arrives from then on may be no head at all, such as a client's word that it
     /// has taken what it was sent.
     multiplexed: AtomicBool,
+    /// The newest request was refused, and perhaps not all of its body was read.
+    refused: AtomicBool,
     drain: AtomicWaker,
     of: Arc<Connections>,
 }
@@ -52,6 +56,19 @@ impl Connection {
     pub(super) fn answering(&self, answering: bool) {
         self.0.answering.store(answering, Ordering::Relaxed);
         self.0.head_since.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes whether the request that is answered was refused although it has a body.
+    pub(super) fn refuses_body(&self, refused: bool) {
+        self.0.refused.store(refused, Ordering::Relaxed);
+    }
+
+    /// Whether the client may still be sending what nobody wants, and is to hear so.
+    fn lingers(&self) -> bool {
+        let state = &self.0;
+        state.refused.load(Ordering::Relaxed)
+            && !state.multiplexed.load(Ordering::Relaxed)
+            && !state.of.draining.load(Ordering::Acquire)
     }
 
     /// Notes a request over HTTP/2.
@@ -105,6 +122,7 @@ impl Connections {
             head_since: AtomicU64::new(0),
             answering: AtomicBool::new(false),
             multiplexed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             drain: AtomicWaker::new(),
             of: Arc::clone(self),
         };
@@ -163,11 +181,12 @@ pub(super) struct Watched {
     stream: TcpStream,
     connection: Connection,
     stalled: bool,
+    linger: Option<Linger>,
 }
 
 impl Watched {
     pub(super) fn new(stream: TcpStream, connection: Connection) -> Self {
-        Self { stream, connection, stalled: false }
+        Self { stream, connection, stalled: false, linger: None }
     }
 
     fn note<T>(&mut self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -226,7 +245,13 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        let this = &mut *self;
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+        }
+        if this.connection.lingers() {
+            ready!(this.linger.get_or_insert_with(Linger::new).poll(&mut this.stream, cx));
+        }
         Poll::Ready(Ok(()))
     }
 }

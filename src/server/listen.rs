@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
+use axum::http::StatusCode;
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -180,6 +182,7 @@ async fn answer(
     request: hyper::Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
     connection.answering(true);
+    let has_body = !request.body().is_end_stream();
     let mut request: Request = request.map(axum::body::Body::new);
     // Only a tail closes its own socket; for all others the extension would be an allocation for nothing.
     if request.uri().path() == TAIL_PATH {
@@ -187,6 +190,9 @@ async fn answer(
     }
     let response = front.routes().call(request).await;
     connection.answering(false);
+    let is_refused = |status: StatusCode| status.is_client_error() || status.is_server_error();
+    connection
+        .refuses_body(has_body && response.as_ref().is_ok_and(|response| is_refused(response.status())));
     response
 }
 
