@@ -7,6 +7,8 @@
 mod killed;
 #[path = "tasks/service.rs"]
 mod service;
+#[path = "tasks/refused.rs"]
+mod refused;
 mod support;
 #[path = "tasks/versions.rs"]
 mod versions;
@@ -166,7 +168,7 @@ fn a_fence_that_is_not_the_latest_attempts_changes_nothing() {
     let timed_out = world.record("c", "TASK", "timed_out");
     assert_eq!(timed_out["payload"], json!({ "attempt": 1, "limit": "lease" }));
     until("stale attempts are counted", || (world.metric("task_stale_attempts_total") >= 3.0).then_some(()));
-    world.complete(&second, &json!(1));
+    world.complete(&second, &json!({ "n": 1 }));
     world.course("c", "EXECUTION completed");
 }
 
@@ -237,9 +239,9 @@ fn a_report_that_comes_late_counts_until_the_next_claim() {
     let claim = world.claimed("w-1");
     world.wait_for(&claim.task_id, "retry_scheduled");
     check_problem(&world.task(&claim, "heartbeat", &json!({})), 409, "STALE_ATTEMPT", None);
-    world.complete(&claim, &json!("late"));
+    world.complete(&claim, &json!({ "is": "late" }));
     world.course("c", "EXECUTION completed");
-    assert_eq!(world.record("c", "EXECUTION", "completed")["payload"]["output"], "late");
+    assert_eq!(world.record("c", "EXECUTION", "completed")["payload"]["output"]["is"], "late");
 }
 
 #[test]
@@ -253,7 +255,7 @@ fn the_same_report_again_is_answered_with_the_first_and_another_is_stale() {
     let head = world.head();
     let again = world.complete(&claim, &json!({ "n": 1 }));
     assert_eq!((again.header("idempotent-replayed"), again.json()), (Some("true"), first));
-    let other = world.task(&claim, "complete", &json!({ "status": "Completed", "result": 2 }));
+    let other = world.task(&claim, "complete", &json!({ "status": "Completed", "result": { "n": 2 } }));
     check_problem(&other, 409, "STALE_ATTEMPT", None);
     let other = world.task(&claim, "complete", &json!({ "status": "Failed" }));
     check_problem(&other, 409, "STALE_ATTEMPT", None);
@@ -399,7 +401,7 @@ fn leases_live_on_through_a_kill_and_replay_gives_the_same_state() {
     let waiting = world.claimed("w-2");
     world.restart();
     assert_eq!(waiting.whole["task"]["correlation_id"], "waiting");
-    world.complete(&claim, &json!(1));
+    world.complete(&claim, &json!({ "n": 1 }));
     // A worker that died with the server is noticed after the restart.
     world.submit("lost", "short");
     let lost = world.claimed("w-3");
@@ -412,8 +414,8 @@ fn leases_live_on_through_a_kill_and_replay_gives_the_same_state() {
         "STALE_ATTEMPT",
         None,
     );
-    world.complete(&again, &json!(2));
-    world.complete(&waiting, &json!(3));
+    world.complete(&again, &json!({ "n": 2 }));
+    world.complete(&waiting, &json!({ "n": 3 }));
     for correlation in ["c", "waiting", "lost"] {
         world.course(correlation, "EXECUTION completed");
     }

@@ -1,6 +1,8 @@
 //! The lists of a report: dataset events, outputs, published datasets. Their elements, one by one.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use gesta_log_format::json::canonical;
 use gesta_replay::event::{DatasetMetadata, DatasetName, DatasetVersion, Elements};
@@ -28,6 +30,7 @@ const OF_EVENT: [&str; 6] = ["cursor", "dataset_uuid", "dataset_version", "end",
 /// # Errors
 /// `INVALID_INPUT` with the pointer of the first that is not.
 pub(super) fn check(list: &[u8], item: Item, pointer: &str) -> Result<(), Problem> {
+    let mut outputs = BTreeSet::new();
     for (nth, element) in Elements::new(list).enumerate() {
         let at = format!("{pointer}/{nth}");
         if nth == TASK_ITEMS_MAX {
@@ -36,6 +39,10 @@ pub(super) fn check(list: &[u8], item: Item, pointer: &str) -> Result<(), Proble
         let element = element.filter(|element| element.first() == Some(&b'{'));
         let element = element.ok_or_else(|| wrong(&at, "has to be an object"))?;
         check_element(element, item).map_err(|(name, detail)| wrong(&format!("{at}/{name}"), detail))?;
+        // Equal numbers have one canonical text.
+        if item == Item::Output && !outputs.insert(member(element, "output_index")) {
+            return Err(wrong(&format!("{at}/output_index"), "is that of another output"));
+        }
     }
     Ok(())
 }
@@ -63,7 +70,13 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
             name(element)?;
             demand("storage_ref")
         }
-        Item::Output => demand("output_index"),
+        Item::Output => {
+            demand("output_index")?;
+            ["output_index", "row_count"].into_iter().filter(|name| has(name)).try_for_each(|name| {
+                let digits = member(element, name).is_some_and(|value| value.iter().all(u8::is_ascii_digit));
+                digits.then_some(()).ok_or((Cow::Borrowed(name), "has to be a whole number, 0 or more"))
+            })
+        }
         Item::Event => {
             name(element)?;
             match has("cursor") {
@@ -71,10 +84,32 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
                     Err((Cow::Borrowed("cursor"), "goes without partition_key, start and end"))
                 }
                 true => Ok(()),
-                false => ["partition_key", "start", "end"].into_iter().try_for_each(demand),
+                false => {
+                    ["partition_key", "start", "end"].into_iter().try_for_each(demand)?;
+                    match compare(member(element, "start"), member(element, "end")) {
+                        Some(Ordering::Equal | Ordering::Greater) => {
+                            Err((Cow::Borrowed("end"), "has to be behind start: the range is half-open"))
+                        }
+                        Some(Ordering::Less) | None => Ok(()),
+                    }
+                }
             }
         }
     }
+}
+
+/// How two ends of a range lie, where both are numbers or both are texts.
+fn compare(start: Option<&[u8]>, end: Option<&[u8]>) -> Option<Ordering> {
+    let (start, end) = (start?, end?);
+    match (canonical::string(start), canonical::string(end)) {
+        (Some(start), Some(end)) => Some(start.cmp(&end)),
+        (None, None) => number(start)?.partial_cmp(&number(end)?),
+        (Some(_), None) | (None, Some(_)) => None,
+    }
+}
+
+fn number(value: &[u8]) -> Option<f64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Which dataset version an element is about.
@@ -182,6 +217,40 @@ mod tests {
             Some("/x/0/dataset_uuid"),
         );
         check_is(Item::Event, "[1]", Some("/x/0"));
+    }
+
+    #[test]
+    fn a_range_ends_behind_its_start() {
+        let range = |start: &str, end: &str| {
+            format!(
+                r#"[{{"dataset_uuid":"d","dataset_version":"1","end":{end},"partition_key":"p","start":{start}}}]"#
+            )
+        };
+        for (start, end) in
+            [("-1.5", "0"), ("9", "10"), (r#""2026-01-01""#, r#""2026-01-02""#), ("9", r#""1""#)]
+        {
+            check_is(Item::Event, &range(start, end), None);
+        }
+        for (start, end) in
+            [("1", "1"), ("10", "9"), ("0", "-1e+21"), (r#""b""#, r#""a""#), (r#""a""#, r#""a""#)]
+        {
+            check_is(Item::Event, &range(start, end), Some("/x/0/end"));
+        }
+    }
+
+    #[test]
+    fn an_output_is_counted_and_numbered_once() {
+        for count in ["-1", "1.5", "1e+21", r#""3""#] {
+            let list = format!(r#"[{{"output_index":0,"row_count":{count}}}]"#);
+            check_is(Item::Output, &list, Some("/x/0/row_count"));
+        }
+        check_is(Item::Output, r#"[{"output_index":-1}]"#, Some("/x/0/output_index"));
+        check_is(Item::Output, r#"[{"output_index":0,"row_count":null},{"output_index":1}]"#, None);
+        check_is(
+            Item::Output,
+            r#"[{"output_index":7},{"output_index":1},{"output_index":7}]"#,
+            Some("/x/2/output_index"),
+        );
     }
 
     #[test]

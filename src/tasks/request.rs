@@ -208,11 +208,7 @@ pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
                 let wanted = "give Completed, Failed or Canceled";
                 status = Some(found.ok_or_else(|| reader.fail(rejected(wanted)))?);
             }
-            "result" => {
-                let mut out = Vec::new();
-                reader.canonical_value(&mut out, secrets)?;
-                result = Some(out);
-            }
+            "result" => result = object_or_null(reader, secrets)?,
             "retryable" => retryable = Some(reader.boolean()?),
             "error_message" => error_message = Some(message(reader)?),
             "code" => code = Some(error_code(reader)?),
@@ -254,6 +250,17 @@ pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
         outputs: some(outputs),
         datasets: some(datasets),
     })
+}
+
+/// None for null, which says what a member that is left out says.
+fn object_or_null(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Option<Vec<u8>>, json::Error> {
+    let kind = reader.peek()?;
+    if !matches!(kind, Kind::Object | Kind::Null) {
+        reader.begin_object()?;
+    }
+    let mut out = Vec::new();
+    reader.canonical_value(&mut out, secrets)?;
+    Ok((kind == Kind::Object).then_some(out))
 }
 
 fn error_code<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {

@@ -91,7 +91,7 @@ pub(crate) struct TaskCompletion {
     fence: TaskFence,
     #[schema(pattern = "^(Completed|Failed|Canceled)$")]
     status: String,
-    /// What came of it: any JSON. The registration may say what it has to look like.
+    /// Of `Completed`: what came of it, an object. The registration may say what it has to look like.
     #[schema(value_type = Option<Object>)]
     result: Option<serde_json::Value>,
     /// Of `Failed`: whether another attempt may help; true where it is left out.

@@ -1,0 +1,31 @@
+//! What is wrong with a request and what is not: its members, its body, its token.
+
+use serde_json::{Value, json};
+
+use crate::support::problem::check as check_problem;
+use crate::world::World;
+
+#[test]
+fn a_report_that_cannot_be_true_is_refused_where_it_is_wrong() {
+    let world = World::start();
+    world.register("work", &json!({}));
+    world.submit("c", "work");
+    let claim = world.claimed("w-1");
+    let range = |start: Value, end: Value| json!([{ "dataset_uuid": "d", "dataset_version": "1", "partition_key": "p", "start": start, "end": end }]);
+    for (more, pointer) in [
+        (json!({ "result": 0 }), "/result"),
+        (json!({ "result": [{}] }), "/result"),
+        (json!({ "outputs": [{ "output_index": 0, "row_count": -1 }] }), "/outputs/0/row_count"),
+        (json!({ "outputs": [{ "output_index": 0 }, { "output_index": 0 }] }), "/outputs/1/output_index"),
+        (json!({ "events": range(json!(2), json!(2)) }), "/events/0/end"),
+        (json!({ "events": range(json!("b"), json!("a")) }), "/events/0/end"),
+    ] {
+        let mut report = json!({ "status": "Completed" });
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        check_problem(&world.task(&claim, "complete", &report), 400, "INVALID_INPUT", Some(pointer));
+    }
+    let events = json!({ "events": range(json!(3), json!(2)) });
+    check_problem(&world.task(&claim, "events", &events), 400, "INVALID_INPUT", Some("/events/0/end"));
+    world.complete(&claim, &json!(null));
+    assert_eq!(world.record("c", "TASK", "completed")["payload"]["result"], json!(null));
+}
