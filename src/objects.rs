@@ -20,6 +20,7 @@ use gesta_log_format::Digest;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use name::BY_DIGEST;
 pub(crate) use record::Kept;
 
 use crate::append::Appender;

@@ -51,7 +51,10 @@ pub fn parse<'a>(
             let most = limits::TASK_SECONDS_MAX;
             wrong("/timeout_seconds", format!("give a number of seconds from 1 to {most}: it is a task"))
         }
-        HandlerKind::Worker | HandlerKind::Push => Ok(found),
+        HandlerKind::Worker | HandlerKind::Push => match found.limits_fault() {
+            Some((pointer, detail)) => wrong(pointer, detail),
+            None => Ok(found),
+        },
         HandlerKind::External | HandlerKind::Builtin | HandlerKind::Stream if !found.fields.is_empty() => {
             let name = found.fields.keys().next().copied().unwrap_or_default();
             wrong(&format!("/{name}"), "goes with the kinds worker and push only".to_owned())
@@ -126,6 +129,26 @@ fn read_timeout(reader: &mut Reader<'_>) -> Result<u64, json::Error> {
 }
 
 impl Registration<'_> {
+    /// Which limit of its tasks could never be kept beside another, and why.
+    fn limits_fault(&self) -> Option<(&'static str, String)> {
+        let given = |name| std::str::from_utf8(self.fields.get(name)?).ok()?.parse::<u64>().ok();
+        let lease = given("lease_seconds");
+        if let Some(heartbeat) = given("heartbeat_seconds")
+            && heartbeat > lease.unwrap_or(limits::TASK_LEASE_SECONDS)
+        {
+            let most = lease.unwrap_or(limits::TASK_LEASE_SECONDS);
+            return Some(("/heartbeat_seconds", format!("give at most {most}, the seconds of a lease")));
+        }
+        let timeout = self.timeout_seconds.unwrap_or(limits::TASK_TIMEOUT_SECONDS);
+        match lease {
+            Some(lease) if lease > timeout => {
+                let detail = format!("give at most {timeout}, the seconds that an attempt may take");
+                Some(("/lease_seconds", detail))
+            }
+            Some(_) | None => None,
+        }
+    }
+
     /// Where its tasks are posted, if they are.
     pub fn url(&self) -> Option<Cow<'_, str>> {
         canonical::string(self.fields.get("url")?)

@@ -6,10 +6,10 @@ use gesta_log_format::json::{self, Kind, Reader};
 use gesta_replay::event::Publish;
 use serde::{Deserialize, Serialize};
 
+use crate::capability::prefix::{Prefix, Scheme};
 use crate::capability::{Dataset, Prefixes};
 use crate::ingress::request::{Secrets, read_name, rejected};
-use crate::limits;
-use crate::tasks;
+use crate::{limits, objects, tasks};
 
 /// What was given, canonical, by name.
 pub(super) type Fields = BTreeMap<&'static str, Vec<u8>>;
@@ -141,10 +141,14 @@ fn grants(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Vec<u8>, jso
     let checked = filled.and_then(|filled| {
         #[derive(Deserialize)]
         struct Checked {
-            #[serde(rename = "s3")]
-            _s3: Prefixes,
+            s3: Prefixes,
         }
-        let Checked { .. } = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
+        let Checked { s3 } = serde_json::from_slice(&filled).map_err(|error| error.to_string())?;
+        if let Some(prefix) =
+            s3.read_prefixes.iter().chain(&s3.write_prefixes).find(|prefix| is_reserved(prefix))
+        {
+            return Err(format!("{prefix} lies below blob://sha256/, which is no bucket of objects"));
+        }
         if filled.len() > limits::GRANTS_BYTES_MAX {
             let bytes_max = limits::GRANTS_BYTES_MAX;
             return Err(format!("are at most {bytes_max} bytes, which every capability token carries"));
@@ -152,6 +156,11 @@ fn grants(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Vec<u8>, jso
         json::canonicalize(&filled).map_err(|error| error.kind.to_string())
     });
     checked.map_err(|fault| reader.fail(rejected(fault)))
+}
+
+/// Whether nothing can ever lie below: the routes of blobs by their digest have that name.
+fn is_reserved(prefix: &Prefix) -> bool {
+    prefix.scheme() == Scheme::Blob && prefix.bucket() == objects::BY_DIGEST
 }
 
 fn schema(reader: &mut Reader<'_>) -> Result<Vec<u8>, json::Error> {

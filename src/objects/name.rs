@@ -14,7 +14,7 @@ const ROOT: &str = "/objects/";
 
 /// The bucket in which every blob lies by its SHA-256. Signatures over one of its paths are the server's to give; no
 /// credential covers it.
-const BY_DIGEST: &str = "sha256";
+pub(crate) const BY_DIGEST: &str = "sha256";
 
 /// What a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]

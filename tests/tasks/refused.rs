@@ -29,3 +29,31 @@ fn a_report_that_cannot_be_true_is_refused_where_it_is_wrong() {
     world.complete(&claim, &json!(null));
     assert_eq!(world.record("c", "TASK", "completed")["payload"]["result"], json!(null));
 }
+
+#[test]
+fn limits_that_exclude_each_other_and_prefixes_of_no_bucket_are_not_registered() {
+    let world = World::start();
+    let reserved = |kind: &str| json!({ "grants": { "s3": { kind: ["blob://sha256/ab/"] } } });
+    for (more, pointer) in [
+        (json!({ "lease_seconds": 10, "heartbeat_seconds": 11 }), Some("/heartbeat_seconds")),
+        (json!({ "heartbeat_seconds": 121 }), Some("/heartbeat_seconds")),
+        (json!({ "lease_seconds": 11, "timeout_seconds": 10 }), Some("/lease_seconds")),
+        (json!({ "lease_seconds": 3601 }), Some("/lease_seconds")),
+        (
+            json!({ "kind": "push", "url": "https://runner.example/", "lease_seconds": 3601 }),
+            Some("/lease_seconds"),
+        ),
+        (reserved("read_prefixes"), Some("/grants")),
+        (reserved("write_prefixes"), Some("/grants")),
+        (json!({ "lease_seconds": 10, "heartbeat_seconds": 10, "timeout_seconds": 10 }), None),
+        (json!({ "timeout_seconds": 1 }), None),
+    ] {
+        let mut body = json!({ "intent_type": "t", "handler_name": "h", "kind": "worker" });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let response = world.post("/api/intent/handlers", &body);
+        match pointer {
+            Some(_) => check_problem(&response, 400, "INVALID_INPUT", pointer),
+            None => assert!(response.status < 300, "{}", response.text()),
+        }
+    }
+}
