@@ -57,3 +57,15 @@ fn limits_that_exclude_each_other_and_prefixes_of_no_bucket_are_not_registered()
         }
     }
 }
+
+#[test]
+fn tasks_are_not_listed_for_a_query_that_is_not_understood() {
+    let world = World::start();
+    for query in ["limit=0", "limit=501", "limit=-1", "stream=a", "state=queued&states=queued", "state=open"]
+    {
+        check_problem(&world.get(&format!("/api/task?{query}")), 400, "INVALID_INPUT", None);
+    }
+    for query in ["limit=1", "limit=500&state=queued&stream_id=a&pool=p"] {
+        assert_eq!(world.get(&format!("/api/task?{query}")).status, 200);
+    }
+}

@@ -15,11 +15,12 @@ use super::super::outcome::Asked;
 use super::super::request;
 use crate::auth::{Caller, Role};
 use crate::limits::{TASK_PAGE_DEFAULT, TASK_PAGE_MAX};
-use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json, read_body};
+use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json_or_nothing, read_body};
 use crate::server::App;
 
 /// Which tasks.
 #[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct TasksQuery {
     /// `queued`, `running`, `timed_out`, `attempt_failed`, `retry_scheduled`, `completed`, `failed` or `canceled`.
@@ -28,7 +29,7 @@ pub(crate) struct TasksQuery {
     stream_id: Option<String>,
     /// Those above this id: `next` of the page before.
     after: Option<String>,
-    /// How many at most; 100 where it is left out, and never more than 500.
+    /// How many at most: 1 to 500, 100 by default.
     limit: Option<usize>,
 }
 
@@ -200,6 +201,12 @@ pub(crate) async fn tasks(
 ) -> Result<Response, Problem> {
     caller.require(Role::Operator)?;
     let invalid = |detail: &'static str| Problem::new(ReasonCode::InvalidInput).detail(detail);
+    let limit = query.limit.unwrap_or(TASK_PAGE_DEFAULT);
+    if !(1..=TASK_PAGE_MAX).contains(&limit) {
+        return Err(
+            Problem::new(ReasonCode::InvalidInput).detail(format!("limit: give 1 to {TASK_PAGE_MAX}."))
+        );
+    }
     let state = query.state.map(|name| {
         let found = Stage::ALL.into_iter().find(|state| state.text() == name);
         found.ok_or_else(|| invalid("The query's state is none of a task's."))
@@ -208,7 +215,6 @@ pub(crate) async fn tasks(
         .after
         .map(|id| TaskId::parse(id.as_bytes()).ok_or_else(|| invalid("The query's after is no task's id.")));
     let selection = Selection { state: state.transpose()?, pool: query.pool, stream_id: query.stream_id };
-    let limit = query.limit.unwrap_or(TASK_PAGE_DEFAULT).clamp(1, TASK_PAGE_MAX);
     let applied = app.projector.applied();
     let (found, next) =
         app.tasks.list(&selection, after.transpose()?, limit, |stream_id| caller.streams.matches(stream_id));
