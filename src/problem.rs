@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-pub use body::{demand_json, read_body};
+pub use body::{demand_json, demand_json_or_nothing, read_body};
 pub use catalogue::{AppearsIn, Entry, ReasonCode, Source};
 pub use page::{__path_errors, errors};
 pub use query::Query;

@@ -24,7 +24,7 @@ use crate::executor::cancel::payload;
 use crate::ingress::request::{DEFAULT_STREAM, Secrets, refused, rejected};
 use crate::keys::Fingerprint;
 use crate::limits;
-use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json, read_body};
+use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json_or_nothing, read_body};
 use crate::sequencer::Place;
 use crate::server::App;
 use crate::store::{LookupError, RecordBytes, blocking};
@@ -92,7 +92,7 @@ pub async fn cancel_execution(
     if !caller.roles.allow(Role::Operator) {
         caller.require(Role::IntentWrite)?;
     }
-    demand_json(&parts.headers)?;
+    demand_json_or_nothing(&parts.headers, &body)?;
     app.demand_running()?;
     let place = app.ingress.reserve()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::HeaderMap;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, ORIGIN};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
@@ -38,6 +38,17 @@ pub fn demand_json(headers: &HeaderMap) -> Result<(), Problem> {
     } else {
         Err(Problem::new(ReasonCode::UnsupportedMediaType))
     }
+}
+
+/// As [`demand_json`], for a route whose request needs no body: one without needs no type either, unless a page sends it.
+/// A browser names the page's origin, and a foreign one could post nothing without a preflight too.
+///
+/// # Errors
+/// `UNSUPPORTED_MEDIA_TYPE`.
+pub fn demand_json_or_nothing(headers: &HeaderMap, body: &Body) -> Result<(), Problem> {
+    let is_bare =
+        body.is_end_stream() && !headers.contains_key(CONTENT_TYPE) && !headers.contains_key(ORIGIN);
+    if is_bare { Ok(()) } else { demand_json(headers) }
 }
 
 async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {

@@ -69,3 +69,32 @@ fn tasks_are_not_listed_for_a_query_that_is_not_understood() {
         assert_eq!(world.get(&format!("/api/task?{query}")).status, 200);
     }
 }
+
+#[test]
+fn an_operator_needs_neither_body_nor_type_and_a_page_declares_json() {
+    let world = World::with(&["tasks.retry_ms=600000"]);
+    world.register("work", &json!({}));
+    let post = |path: &str, headers: &[(&str, &str)], body: &str| {
+        let headers = [&[("Authorization", "Bearer everyone")], headers].concat();
+        world.server().client().request("POST", path, &headers, body.as_bytes())
+    };
+    world.submit("failed", "work");
+    let claim = world.claimed("w-1");
+    assert_eq!(world.task(&claim, "complete", &json!({ "status": "Failed" })).status, 200);
+    world.wait_for(&claim.task_id, "retry_scheduled");
+    let retry = format!("/api/task/{}/retry", claim.task_id);
+    assert_eq!(post(&retry, &[], "").status, 202);
+    let cancel = format!("/api/task/{}/cancel", claim.task_id);
+    for (headers, body) in [
+        (&[("Origin", "https://elsewhere.example")][..], ""),
+        (&[("Content-Type", "text/plain")], ""),
+        (&[], "{}"),
+    ] {
+        check_problem(&post(&cancel, headers, body), 415, "UNSUPPORTED_MEDIA_TYPE", None);
+    }
+    assert_eq!(post(&cancel, &[], "").status, 202);
+    world.submit("execution", "work");
+    let execution_id = world.task_of("execution");
+    assert_eq!(post(&format!("/api/execution/{execution_id}/cancel"), &[], "").status, 202);
+    world.course("execution", "EXECUTION cancelled");
+}

@@ -301,6 +301,8 @@ async fn gone(app: &App, caller: &Caller, task_id: TaskId, problem: Problem) -> 
 }
 
 /// Cancels a task: at once where no worker has it, else its worker is asked to stop and has what is left of its lease.
+///
+/// A request without a body is one without a reason.
 #[utoipa::path(
     post,
     path = "/api/task/{id}/cancel",
@@ -329,7 +331,7 @@ pub(crate) async fn cancel_task(
     let (parts, body) = request.into_parts();
     let caller = Caller(app.auth.authenticate(&parts.headers)?);
     let task_id = own(&app, &caller, &id)?;
-    demand_json(&parts.headers)?;
+    demand_json_or_nothing(&parts.headers, &body)?;
     app.demand_running()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
     let asked = Asked { by: caller.name.clone(), reason: request::reason(&body)? };
@@ -363,7 +365,7 @@ pub(crate) async fn retry_task(
 ) -> Result<Response, Problem> {
     let caller = Caller(app.auth.authenticate(request.headers())?);
     let task_id = own(&app, &caller, &id)?;
-    demand_json(request.headers())?;
+    demand_json_or_nothing(request.headers(), request.body())?;
     app.demand_running()?;
     match app.tasks.retry(task_id, &caller.name).await {
         Ok(state) => Ok(changed(task_id, state)),
