@@ -10,6 +10,7 @@ use gesta_replay::task_lifecycle::{State, Transition};
 use super::author::Step;
 use super::fence::Fence;
 use super::members::Members;
+use super::outcome::Asked;
 use super::{Tasks, grants};
 use crate::capability::Claims;
 use crate::keys::Fingerprint;
@@ -86,8 +87,8 @@ pub(super) struct Reported {
 }
 
 impl Report {
-    /// The payload of the record, but for what is observed.
-    fn payload(&self, by: &str) -> Members {
+    /// The payload of the record, but for what is observed. A cancel is that of who `asked` for it.
+    fn payload(&self, asked: &Asked) -> Members {
         let members = Members::new().number("attempt", self.fence.attempt);
         match self.status {
             Status::Completed => members
@@ -99,13 +100,14 @@ impl Report {
                 .some_text("error_message", self.error_message.as_deref())
                 .some_text("code", self.code.as_deref())
                 .boolean("retryable", self.retryable),
-            Status::Canceled => members.text("by", by).some_text("reason", self.error_message.as_deref()),
+            Status::Canceled => asked.clone().or_because(self.error_message.as_deref()).write(members),
         }
     }
 
     /// What decides whether another report is this one.
     fn digest(&self) -> Digest {
-        Digest::of(&self.payload("").text("status", self.status.text()).finish())
+        let nobody = Asked { by: String::new(), reason: None };
+        Digest::of(&self.payload(&nobody).text("status", self.status.text()).finish())
     }
 
     fn transition(&self) -> Transition {
@@ -174,7 +176,11 @@ impl Tasks {
     ) -> Result<Index, super::author::StepError> {
         let worker_id = open.lease.as_ref().map_or("", |lease| lease.worker_id.as_str());
         let observed = Members::new().text("request_digest", &digest.to_string()).finish();
-        let payload = report.payload(worker_id).raw("_obs", observed).finish();
+        let asked = match open.cancel_requested {
+            Some(_) => self.asked_to_stop(open.cancel_requested).await,
+            None => Asked { by: worker_id.to_owned(), reason: None },
+        };
+        let payload = report.payload(&asked).raw("_obs", observed).finish();
         let step = Step { transition: report.transition(), actor: worker_id, payload: &payload, others };
         self.author.append(open, step).await.map(|(index, _)| index)
     }

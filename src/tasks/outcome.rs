@@ -56,6 +56,12 @@ impl Asked {
         Some(Self { by: text("by")?, reason: text("reason") })
     }
 
+    /// The same, for the reason that somebody else gives where none was.
+    #[must_use]
+    pub(super) fn or_because(self, reason: Option<&str>) -> Self {
+        Self { reason: self.reason.or_else(|| reason.map(str::to_owned)), ..self }
+    }
+
     pub(super) fn unknown() -> Self {
         Self { by: SERVER.to_owned(), reason: None }
     }

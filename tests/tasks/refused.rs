@@ -98,3 +98,37 @@ fn an_operator_needs_neither_body_nor_type_and_a_page_declares_json() {
     assert_eq!(post(&format!("/api/execution/{execution_id}/cancel"), &[], "").status, 202);
     world.course("execution", "EXECUTION cancelled");
 }
+
+#[test]
+fn the_reason_of_an_operator_is_that_of_the_end() {
+    let world = World::start();
+    world.register("work", &json!({}));
+    let cancelled = |correlation: &str, asked: &Value, reported: &Value| {
+        world.submit(correlation, "work");
+        let claim = world.claimed("w-1");
+        assert_eq!(world.post(&format!("/api/task/{}/cancel", claim.task_id), asked).status, 202);
+        let mut report = json!({ "status": "Canceled" });
+        report.as_object_mut().unwrap().extend(reported.as_object().unwrap().clone());
+        assert_eq!(world.task(&claim, "complete", &report).status, 200);
+        let again = world.task(&claim, "complete", &report);
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{}", again.text());
+        world.course(correlation, "EXECUTION cancelled");
+        let end = world.record(correlation, "EXECUTION", "cancelled")["payload"].clone();
+        (world.record(correlation, "TASK", "canceled")["payload"].clone(), end)
+    };
+    let (asked, stopped) = (json!({ "reason": "not needed" }), json!({ "error_message": "stopped" }));
+    let (task, end) = cancelled("a", &asked, &stopped);
+    assert_eq!((&task["by"], &task["reason"]), (&json!("everyone"), &json!("not needed")));
+    assert_eq!(end, json!({ "by": "everyone", "reason": "not needed" }));
+    let (_, end) = cancelled("b", &json!({}), &stopped);
+    assert_eq!(end, json!({ "by": "everyone", "reason": "stopped" }));
+    // A worker that gives up by itself speaks for itself.
+    world.submit("c", "work");
+    let claim = world.claimed("w-1");
+    let report = json!({ "status": "Canceled", "error_message": "no use" });
+    assert_eq!(world.task(&claim, "complete", &report).status, 200);
+    world.course("c", "EXECUTION cancelled");
+    let end = world.record("c", "EXECUTION", "cancelled")["payload"].clone();
+    assert_eq!(end, json!({ "by": "w-1", "reason": "no use" }));
+    world.check_replay();
+}
