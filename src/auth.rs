@@ -34,7 +34,7 @@ use crate::problem::{Problem, ReasonCode};
 const SECRET_BYTES_MAX: usize = 1024;
 
 /// The header of a worker's token.
-const X_TRACE_WORKER_TOKEN: &str = "x-trace-worker-token";
+const X_TRACE_WORKER_TOKEN: &str = "X-Trace-Worker-Token";
 
 /// The server would be open to the network without asking anyone who they are.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +204,12 @@ pub(crate) fn bearer_or<'a>(headers: &'a HeaderMap, own_header: Option<&str>) ->
     if let Some(value) = own_header.and_then(|name| headers.get(name)) {
         return Ok(value.as_bytes().trim_ascii());
     }
-    let value = headers.get(AUTHORIZATION).ok_or_else(|| Problem::new(ReasonCode::MissingToken))?;
+    let missing = || match own_header {
+        Some(name) => Problem::new(ReasonCode::MissingToken)
+            .detail(format!("The request has neither `{name}` nor `Authorization: Bearer`.")),
+        None => Problem::new(ReasonCode::MissingToken),
+    };
+    let value = headers.get(AUTHORIZATION).ok_or_else(missing)?;
     match value.as_bytes().split_at_checked("Bearer ".len()) {
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"Bearer ") => Ok(secret.trim_ascii()),
         Some(_) | None => Err(Problem::new(ReasonCode::BadToken)),

@@ -12,7 +12,7 @@ use crate::auth;
 use crate::problem::{Problem, ReasonCode};
 
 /// The header of a capability token.
-const X_TRACE_TASK_CAPABILITY: &str = "x-trace-task-capability";
+const X_TRACE_TASK_CAPABILITY: &str = "X-Trace-Task-Capability";
 
 /// Where no capability opens anything, whatever it says.
 const INTERNAL: &str = "/internal";

@@ -119,8 +119,9 @@ catalogue! {
         "Call it as 127.0.0.1, [::1] or localhost, or configure tokens.";
     MissingToken "MISSING_TOKEN" 401 Ingress false
         "No token",
-        "The request has neither `Authorization: Bearer` nor `X-API-Key`.",
-        "Send a token; `gesta token new` makes one.";
+        "The request has neither `Authorization: Bearer` nor the header of its listener: `X-API-Key` on the public one, \
+         `X-Trace-Task-Capability` on that of tasks, `X-Trace-Worker-Token` on the internal one.",
+        "Send a token: `gesta token new` makes one, and a task's capability comes with its claim.";
     BadToken "BAD_TOKEN" 401 Ingress false
         "Unknown token",
         "The token or ticket is malformed, expired or not known here, or not of the kind that this route is for.",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::Client;
 use crate::support::problem::check as check_problem;
 use crate::world::World;
 
@@ -131,4 +132,21 @@ fn the_reason_of_an_operator_is_that_of_the_end() {
     let end = world.record("c", "EXECUTION", "cancelled")["payload"].clone();
     assert_eq!(end, json!({ "by": "w-1", "reason": "no use" }));
     world.check_replay();
+}
+
+#[test]
+fn each_listener_names_the_header_in_which_it_wants_a_token() {
+    let world = World::start();
+    let detail = |listener: &str, path: &str| {
+        let mut client = Client::new(world.server().address_of(listener));
+        let response = client.request("POST", path, &[("Content-Type", "application/json")], b"{}");
+        assert_eq!((response.status, response.reason_code().as_str()), (401, "MISSING_TOKEN"));
+        response.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let task = detail("task", "/v1/task/heartbeat");
+    assert!(task.contains("`X-Trace-Task-Capability`") && !task.contains("X-API-Key"), "{task}");
+    let internal = detail("internal", "/internal/task-claim");
+    assert!(internal.contains("`X-Trace-Worker-Token`") && !internal.contains("X-API-Key"), "{internal}");
+    let public = world.server().client().get("/status").json()["detail"].as_str().unwrap().to_owned();
+    assert!(public.contains("`X-API-Key`"), "{public}");
 }
