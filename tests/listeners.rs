@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::http::{Response, read_response};
 use support::process::{PROGRAM, run, serve};
-use support::{Client, PATIENCE, Server, until};
+use support::{Client, PATIENCE, Server, until, work};
 
 const BOTH: [&str; 4] = ["--listen-task", "127.0.0.1:0", "--listen-internal", "127.0.0.1:0"];
 
@@ -287,6 +287,59 @@ fn the_two_speak_tls_with_http_1_and_2_and_nothing_else() {
         assert!(other.connect(address, &[], None).is_err(), "signed by somebody else");
     }
     assert!(!server.errors().contains("--insecure-loopback"));
+    server.stop();
+}
+
+#[test]
+fn a_worker_works_where_all_three_listeners_speak_tls() {
+    let (directory, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    authority.sign("a");
+    let handler =
+        "[[handlers]]\nintent_type = \"work\"\nhandler_name = \"h\"\nkind = \"worker\"\npool = \"p\"\n";
+    let tokens =
+        work::token("people", &["intent.write"]) + &work::token("worker", &["worker", "intent.write"]);
+    let file = directory.path().join("gesta.toml");
+    fs::write(&file, tokens + "workers = [\"*\"]\npools = [\"*\"]\n" + handler).unwrap();
+    let mut settings = authority.settings("a");
+    settings.extend(["tls.public=true", "decider.enabled=true"].map(str::to_owned));
+    let mut command = all_three(&directory.path().join("data"), &texts(&settings), &[]);
+    command.arg("--config").arg(&file);
+    let server = start(command);
+    let public = format!("https://{}", server.address);
+    let gesta = |arguments: &[&str], ca: Option<&Path>| {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).env_remove("GESTA_CA");
+        command.args(ca.into_iter().flat_map(|ca| ["--ca", ca.to_str().unwrap()]));
+        command.output().unwrap()
+    };
+    let ca = authority.path("ca.pem");
+    let submit = [
+        "submit",
+        "--url",
+        &public,
+        "--token",
+        "people",
+        "--message",
+        "m",
+        "--thread",
+        "t",
+        "--intent-type",
+        "work",
+    ];
+    let submitted = gesta(&submit, Some(&ca));
+    assert!(submitted.status.success(), "{submitted:?}");
+    let (internal, task) = (server.url_of("internal"), server.url_of("task"));
+    // What it writes to standard error is kept by way of the public listener.
+    let exec = "sh -c 'echo said >&2; echo {}'";
+    let worker =
+        ["worker", "--exec", exec, "--pool", "p", "--once", "--json", "--token", "worker", "--url", internal];
+    let worker = [worker.as_slice(), &["--task-url", task, "--blob-url", &public]].concat();
+    let unknown = gesta(&worker, None);
+    assert_eq!(unknown.status.code(), Some(2), "whom to believe has to be said: {unknown:?}");
+    let done = gesta(&worker, Some(&ca));
+    assert!(done.status.success(), "{done:?}");
+    let said = gesta_log_format::Digest::of(b"said\n").to_string();
+    assert!(String::from_utf8_lossy(&done.stdout).contains(&said), "{done:?}");
     server.stop();
 }
 
