@@ -208,6 +208,8 @@ bounds! {
     SCHEMA_BYTES_MAX: usize = 256 * KIB;
     /// Largest grants of a registration, in bytes: every capability token carries them.
     GRANTS_BYTES_MAX: usize = 4 * KIB;
+    /// Most datasets that one handler subscribes to: they stand in the record of its registration, never in a blob.
+    SUBSCRIPTIONS_MAX: usize = 64;
     /// Most schemas that are kept compiled.
     SCHEMAS_KEPT_MAX: usize = 256;
     /// Most faults of a result that one answer names.

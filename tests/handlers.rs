@@ -116,3 +116,33 @@ fn what_waits_at_a_start_is_run_by_what_that_start_registers() {
     assert_eq!(end, "completed", "what it waited for is replaced");
     server.stop();
 }
+
+#[test]
+fn a_large_registration_is_the_same_again_and_its_subscriptions_stay_in_the_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), HANDLERS);
+    let mut client = server.client();
+    let datasets: Vec<String> = (0..64).map(|nth| format!("{nth:0>100}")).collect();
+    let mut body = json!({
+        "intent_type": "large", "handler_name": "h", "kind": "worker", "pool": "p", "subscribe": datasets,
+        "metadata": { "x": "x".repeat(50_000) }, "config": { "x": "x".repeat(50_000) },
+    });
+    let mut register = |body: &Value| {
+        let json = ("Content-Type", "application/json");
+        client.request("POST", "/api/intent/handlers", &[json], body.to_string().as_bytes())
+    };
+    let first = register(&body);
+    assert_eq!(first.status, 201, "{}", first.text());
+    let again = register(&body);
+    assert_eq!((again.status, again.index()), (200, first.index()));
+    body["config"]["x"] = json!("y".repeat(50_000));
+    let other = register(&body);
+    assert_eq!(other.status, 200);
+    assert_ne!(other.index(), first.index());
+    body["subscribe"] = json!(vec!["d"; 65]);
+    let refused = register(&body);
+    support::problem::check(&refused, 400, "INVALID_INPUT", Some("/subscribe/64"));
+    let recorded = registrations(&mut server.client()).pop().unwrap().1;
+    assert_eq!(recorded["subscribe"], json!(datasets));
+    assert!(recorded["config"]["$blob"].is_string() || recorded["metadata"]["$blob"].is_string());
+}

@@ -5,10 +5,10 @@
 
 #[path = "tasks/killed.rs"]
 mod killed;
-#[path = "tasks/service.rs"]
-mod service;
 #[path = "tasks/refused.rs"]
 mod refused;
+#[path = "tasks/service.rs"]
+mod service;
 mod support;
 #[path = "tasks/versions.rs"]
 mod versions;

@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use gesta_log_format::Index;
+use gesta_log_format::blob::spill;
 use gesta_replay::event::{Body, Control as Type, Event};
 use tracing::{error, info, warn};
 
@@ -122,7 +123,7 @@ async fn is_equal(app: &App, index: Index, payload: &[u8]) -> Result<bool, Probl
         error!(%error, "a registration cannot be read");
         Problem::new(ReasonCode::Internal)
     })?;
-    Ok(event.body() == Body::Control(Type::HandlerRegistered) && event.view().payload == payload)
+    Ok(event.body() == Body::Control(Type::HandlerRegistered) && spill::is_of(event.view().payload, payload))
 }
 
 /// Says which handlers an earlier configuration has registered and this one does not name.

@@ -10,6 +10,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gesta_log_format::Index;
+use gesta_log_format::blob::spill;
 use gesta_replay::projections::handlers::Handler;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -247,7 +248,8 @@ pub(super) async fn register_handler(
         let known = known.clone().find(|handler| handler.handler_name == new.handler_name).cloned();
         (known, state.handlers.types().map(|(_, handlers)| handlers.len()).sum::<usize>())
     });
-    if let Some(known) = known.as_ref().filter(|known| known.registration.as_bytes() == payload) {
+    if let Some(known) = known.as_ref().filter(|known| spill::is_of(known.registration.as_bytes(), &payload))
+    {
         return Ok((StatusCode::OK, Json(HandlerChanged { ok: true, index: known.index.0 })));
     }
     if known.is_none() && count >= limits::HANDLERS_MAX {

@@ -184,7 +184,13 @@ fn publish(reader: &mut Reader<'_>) -> Result<Vec<u8>, json::Error> {
 fn subscribe(reader: &mut Reader<'_>) -> Result<Vec<u8>, json::Error> {
     let mut out = vec![b'['];
     reader.begin_array()?;
-    while reader.next_element()? {
+    for nth in 0.. {
+        if !reader.next_element()? {
+            break;
+        }
+        if nth == limits::SUBSCRIPTIONS_MAX {
+            return Err(reader.fail(rejected(format!("give at most {} datasets", limits::SUBSCRIPTIONS_MAX))));
+        }
         let name = read_name(reader)?;
         if out.len() > 1 {
             out.push(b',');

@@ -98,11 +98,11 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
     }
 }
 
-/// How two ends of a range lie, where both are numbers or both are texts.
+/// How two ends of a range lie: two numbers by their size, two texts equal or not, whose order is the dataset's own.
 fn compare(start: Option<&[u8]>, end: Option<&[u8]>) -> Option<Ordering> {
     let (start, end) = (start?, end?);
     match (canonical::string(start), canonical::string(end)) {
-        (Some(start), Some(end)) => Some(start.cmp(&end)),
+        (Some(start), Some(end)) => (start == end).then_some(Ordering::Equal),
         (None, None) => number(start)?.partial_cmp(&number(end)?),
         (Some(_), None) | (None, Some(_)) => None,
     }
@@ -226,14 +226,10 @@ mod tests {
                 r#"[{{"dataset_uuid":"d","dataset_version":"1","end":{end},"partition_key":"p","start":{start}}}]"#
             )
         };
-        for (start, end) in
-            [("-1.5", "0"), ("9", "10"), (r#""2026-01-01""#, r#""2026-01-02""#), ("9", r#""1""#)]
-        {
+        for (start, end) in [("-1.5", "0"), ("9", "10"), (r#""9""#, r#""10""#), ("9", r#""1""#)] {
             check_is(Item::Event, &range(start, end), None);
         }
-        for (start, end) in
-            [("1", "1"), ("10", "9"), ("0", "-1e+21"), (r#""b""#, r#""a""#), (r#""a""#, r#""a""#)]
-        {
+        for (start, end) in [("1", "1"), ("10", "9"), ("0", "-1e+21"), (r#""a""#, r#""a""#)] {
             check_is(Item::Event, &range(start, end), Some("/x/0/end"));
         }
     }

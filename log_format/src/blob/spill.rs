@@ -95,6 +95,25 @@ pub fn intent<'a>(
     }
 }
 
+/// Whether `recorded` is what a record may hold of `payload`: its members, or references in the place of some.
+#[must_use]
+pub fn is_of(recorded: &[u8], payload: &[u8]) -> bool {
+    let (mut recorded, mut members) =
+        (json::canonical::Members::new(recorded), json::canonical::Members::new(payload));
+    loop {
+        match (recorded.next(), members.next()) {
+            (None, None) => return true,
+            (Some(Ok((found, holds))), Some(Ok((key, value)))) if found == key => {
+                let is_its_reference = || replace(value).is_some_and(|(text, _)| text == holds);
+                if holds != value && !is_its_reference() {
+                    return false;
+                }
+            }
+            (Some(_), _) | (None, Some(_)) => return false,
+        }
+    }
+}
+
 /// Fits a canonical payload into `budget_bytes`: its top-level members are replaced, the largest canonical value
 /// first, of equal ones the first by name, until it fits. What is a reference already, or not longer than one, stays.
 ///
@@ -183,6 +202,25 @@ mod tests {
         let spills: Vec<_> = spilled.spills.iter().map(|spill| spill.bytes).collect();
         assert_eq!(spills, taken.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
         assert!(spilled.spills.iter().all(|spill| spill.digest == Digest::of(spill.bytes)));
+        assert!(is_of(&spilled.payload, payload.as_bytes()));
+    }
+
+    #[test]
+    fn a_record_is_of_one_payload_alone() {
+        let (one, other) = (text(1000), text(1001));
+        let recorded = format!("{{\"a\":{},\"b\":1}}", reference(&one));
+        for (payload, is_its) in [
+            (format!("{{\"a\":{one},\"b\":1}}"), true),
+            (recorded.clone(), true),
+            (format!("{{\"a\":{other},\"b\":1}}"), false),
+            (format!("{{\"a\":{one},\"b\":2}}"), false),
+            (format!("{{\"a\":{one}}}"), false),
+            (format!("{{\"a\":{one},\"b\":1,\"c\":1}}"), false),
+            (format!("{{\"a\":{one},\"c\":1}}"), false),
+            ("[]".to_owned(), false),
+        ] {
+            assert_eq!(is_of(recorded.as_bytes(), payload.as_bytes()), is_its, "{payload}");
+        }
     }
 
     #[test]
