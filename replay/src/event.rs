@@ -23,6 +23,7 @@ mod intent;
 mod member;
 mod registration;
 mod task;
+mod writer;
 
 pub use body::{Artifact, Body, Control, Decision, Execution, Intent, Ledger, Session, Task};
 pub use content::{BlobReference, Content, Elements};
@@ -41,6 +42,7 @@ pub use task::{
     BatchName, BufferPublished, Nonce, PRIORITY_MAX, TaskClaimed, TaskCompleted, TaskDescription, TaskFailed,
     TaskHandler, TaskId, TaskLimits, TaskPayload, TaskQueued, TaskRetry, TimeLimit,
 };
+pub use writer::Writer;
 
 /// The stream of CONTROL records.
 pub const SYSTEM_STREAM: &str = "_system";

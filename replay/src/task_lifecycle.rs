@@ -284,6 +284,14 @@ pub enum IllegalTransition {
         /// How often it may be claimed.
         max_attempts: u64,
     },
+    /// An attempt that is not live writes what is not the task's own: state, an artifact, a step.
+    #[error("attempt {attempt} writes something while the task is {from}")]
+    NotLive {
+        /// Where the task is.
+        from: State,
+        /// The latest.
+        attempt: u64,
+    },
     /// Its worker was asked to stop, so that its lease is not extended and no other attempt is made.
     #[error("{} cannot follow once cancelling it was requested", .to.text())]
     CancelRequested {
@@ -303,6 +311,7 @@ impl IllegalTransition {
             Self::StaleAttempt { .. } => "TASK_STALE_ATTEMPT",
             Self::Attempt { .. } => "TASK_ATTEMPT",
             Self::NoAttemptLeft { .. } => "TASK_NO_ATTEMPT_LEFT",
+            Self::NotLive { .. } => "TASK_ATTEMPT_NOT_LIVE",
             Self::CancelRequested { .. } => "TASK_CANCEL_REQUESTED",
         }
     }
@@ -363,6 +372,25 @@ pub fn may(from: Standing, to: Transition) -> Result<Standing, IllegalTransition
         | Transition::BufferPublished { .. } => return Err(illegal),
     };
     Ok(Standing { state, ..from })
+}
+
+/// Whether an attempt may write what is no TASK: the state of its session or execution, an artifact, a step. Only the
+/// live one may; where the task stands does not change by it.
+///
+/// # Errors
+/// [`IllegalTransition`].
+pub fn may_write(from: Standing, attempt: u64) -> Result<(), IllegalTransition> {
+    check_attempt(from, Transition::Event { attempt })?;
+    match from.state {
+        State::Running => Ok(()),
+        State::Queued
+        | State::TimedOut
+        | State::AttemptFailed
+        | State::RetryScheduled
+        | State::Completed
+        | State::Failed
+        | State::Canceled => Err(IllegalTransition::NotLive { from: from.state, attempt }),
+    }
 }
 
 /// Whether the attempt is the one whose turn it is, whatever it says.

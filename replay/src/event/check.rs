@@ -10,6 +10,7 @@ impl Event<'_> {
     /// # Errors
     /// What the fold would say: [`super::Fault::Payload`] names the first member that is not as it should be.
     pub fn check(&self) -> Result<(), EventError> {
+        self.writer()?;
         match self.body() {
             Body::Task(task) => {
                 self.task_payload(task)?;

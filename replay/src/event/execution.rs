@@ -23,7 +23,7 @@ pub enum Happened<'a> {
     /// Its state was replaced.
     StateSet {
         /// An object.
-        state: Content<'a>,
+        value: Content<'a>,
     },
     /// A step of it is done.
     StepCompleted {
@@ -85,8 +85,8 @@ impl<'a> Event<'a> {
             }
             Execution::Event => Happened::Event(self.view.payload),
             Execution::StateSet => {
-                let [state] = self.members(["state"]);
-                Happened::StateSet { state: state.content()? }
+                let [value] = self.members(["value"]);
+                Happened::StateSet { value: value.content()? }
             }
             Execution::StepCompleted => {
                 let [step, output] = self.members(["step", "output"]);

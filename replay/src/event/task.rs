@@ -423,7 +423,7 @@ impl<'a> Event<'a> {
         Ok(BatchName { batch_uri: batch_uri.text()?, attempt })
     }
 
-    /// Which attempt a TASK speaks of.
+    /// Which attempt a TASK speaks of, or what an attempt wrote besides.
     pub(crate) fn attempt(&self) -> Result<u64, EventError> {
         let [attempt] = self.members(["attempt"]);
         attempt.number()

@@ -6,8 +6,8 @@
 //! | `expected` | each subject names the index of its previous record in the same stream, or null as its first |
 //! | one INTENT | a correlation id is submitted once in a stream, and cancelled only then |
 //! | one DECISION | the subject `decision/{intent index}` has one record |
-//! | subjects | an INTENT names `intent/{correlation_id}`, a DECISION `decision/{intent_index}`, an EXECUTION its execution, a TASK its task and each dataset version that it publishes, an ARTIFACT about a dataset version that |
-//! | cause | lies before the record; that of a TASK is the task's previous record |
+//! | subjects | an INTENT names `intent/{correlation_id}`, a DECISION `decision/{intent_index}`, an EXECUTION its execution, a TASK its task and each dataset version that it publishes, an ARTIFACT about a dataset version that, one `registered` its artifact, a SESSION `state_set` its session's state |
+//! | cause | lies before the record; that of a TASK, and of what an attempt of a task writes besides, is the task's previous record |
 //! | handler | that of a task was registered at some time |
 //! | CONTROL | stands in `_system`, and nothing else does |
 //!
@@ -28,7 +28,9 @@ use std::borrow::Cow;
 use gesta_log_format::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Artifact, Body, Event, EventError, Execution, Intent, SYSTEM_STREAM, Task, TaskHandler};
+use crate::event::{
+    Artifact, Body, Event, EventError, Execution, Intent, SYSTEM_STREAM, Session, Task, TaskHandler,
+};
 use crate::fingerprint::{Fingerprint, Table, Tag};
 use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
@@ -82,9 +84,12 @@ impl Audit {
     fn check_subjects(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         self.moving.clear();
         let wanted = Wanted::of(event)?;
-        let mut named = None;
+        let (mut named, mut of_task) = (None, None);
         for found in event.subjects() {
             let (subject, expected) = found?;
+            if subject.starts_with("task/") {
+                of_task = of_task.or(expected);
+            }
             if wanted.is(&subject) {
                 named.get_or_insert(expected);
             }
@@ -101,13 +106,8 @@ impl Audit {
         wanted.judge(named).map_err(|rule| FoldError::broken(event, rule))?;
         match event.body() {
             Body::Task(task) => self.check_task(event, task, named.flatten()),
-            Body::Intent(_)
-            | Body::Decision(_)
-            | Body::Execution(_)
-            | Body::Artifact(_)
-            | Body::Session(_)
-            | Body::Control(_)
-            | Body::Ledger(_) => Ok(()),
+            Body::Execution(_) | Body::Artifact(_) | Body::Session(_) => check_task_cause(event, of_task),
+            Body::Intent(_) | Body::Decision(_) | Body::Control(_) | Body::Ledger(_) => Ok(()),
         }
     }
 
@@ -119,9 +119,7 @@ impl Audit {
         previous: Option<Index>,
     ) -> Result<(), FoldError> {
         let broken = |rule| Err(FoldError::broken(event, rule));
-        if let Some(wanted) = previous.filter(|previous| event.cause() != Some(*previous)) {
-            return broken(Rule::TaskCause { wanted });
-        }
+        check_task_cause(event, previous)?;
         if task == Task::Completed {
             for version in event.datasets_published()? {
                 let wanted = version.name.subject();
@@ -157,6 +155,14 @@ impl Audit {
     }
 }
 
+/// Whether a record follows from the task's previous one, where it moves the task's subject.
+fn check_task_cause(event: &Event<'_>, previous: Option<Index>) -> Result<(), FoldError> {
+    match previous.filter(|previous| event.cause() != Some(*previous)) {
+        Some(wanted) => Err(FoldError::broken(event, Rule::TaskCause { wanted })),
+        None => Ok(()),
+    }
+}
+
 /// The subject that a record's kind and type ask for.
 enum Wanted<'a> {
     /// `intent/{id}`, as its first record.
@@ -165,7 +171,7 @@ enum Wanted<'a> {
     CancelRequested(Cow<'a, str>),
     /// `decision/{index}`, as its only one.
     Decision(Index),
-    /// `execution/{id}` or `task/{id}`, whose id [`super::executions`] and [`super::tasks`] read.
+    /// `execution/{id}`, `task/{id}` and such, whose id [`super::executions`] and [`super::tasks`] read.
     Prefix(&'static str),
     /// `dataset/{uuid}/{version}`.
     Dataset(String),
@@ -185,6 +191,8 @@ impl<'a> Wanted<'a> {
                 Self::Dataset(event.dataset_registered()?.name.subject())
             }
             Body::Artifact(Artifact::DatasetEvent) => Self::Dataset(event.dataset_event()?.name.subject()),
+            Body::Artifact(Artifact::Registered) => Self::Prefix("artifact/"),
+            Body::Session(Session::StateSet) => Self::Prefix("session-state/"),
             Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => Self::Any,
         })
     }

@@ -5,7 +5,8 @@
 //! Memory: about 100 bytes for each INTENT that awaits its DECISION (the decider's lag bounds them), about 600 for each
 //! execution that was allowed and has not ended.
 //!
-//! A TASK is asked for its execution too, so that no work is done for one that is not open.
+//! A TASK is asked for its execution too, so that no work is done for one that is not open; and so is what an attempt of a
+//! task writes besides.
 //!
 //! A record belongs to its INTENT if their stream, lane, correlation id, thread, turn and parent turn are equal.
 //!
@@ -25,7 +26,9 @@ use gesta_log_format::Index;
 
 use super::anchors;
 use super::decisions::not_awaiting;
-use crate::event::{Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Task, Verdict};
+use crate::event::{
+    Body, Decision, Event, EventError, Execution, ExecutionId, Intent, Task, Verdict, Writer,
+};
 use crate::fingerprint::Fingerprint;
 use crate::lifecycle::{self, Standing, Transition};
 use crate::projection::{FoldError, Projection};
@@ -247,6 +250,34 @@ impl Executions {
         Ok(())
     }
 
+    /// Asks of what an attempt of a task has written whether its execution is open and allowed, whether it follows from the
+    /// same INTENT, and whether it is about nothing but its own session and execution. Whether the attempt is live is asked
+    /// by [`super::tasks`].
+    fn written(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        let Some(Writer { task_id, .. }) = event.writer()? else { return Ok(()) };
+        let open = self.intents.get(&task_id).and_then(|intent_index| self.open.get(intent_index));
+        let Some(open) = open else { return Err(FoldError::broken(event, self.not_open(task_id))) };
+        let intent_index = open.intent_index;
+        if anchors(&mut self.buffer, event) != open.anchors {
+            return Err(FoldError::broken(event, Rule::Anchors { intent_index }));
+        }
+        let wanted = match event.body() {
+            Body::Execution(Execution::StateSet) => format!("execution-state/{task_id}"),
+            Body::Execution(_) => format!("execution/{task_id}"),
+            Body::Session(_) => format!("session-state/{}", open.thread_id),
+            Body::Artifact(_)
+            | Body::Intent(_)
+            | Body::Decision(_)
+            | Body::Task(_)
+            | Body::Control(_)
+            | Body::Ledger(_) => return Ok(()),
+        };
+        match event.subjects().flatten().any(|(named, _)| named == wanted) {
+            true => Ok(()),
+            false => Err(FoldError::broken(event, Rule::Subject { wanted })),
+        }
+    }
+
     /// Asks of a TASK whether its execution is open and allowed, and whether it follows from the same INTENT. Where the
     /// task itself stands is asked by [`super::tasks`]; what a sink says may come after the end.
     fn task(&mut self, event: &Event<'_>, task: Task) -> Result<(), FoldError> {
@@ -319,9 +350,13 @@ impl Projection for Executions {
             Body::Intent(Intent::Submitted) => self.submitted(event)?,
             Body::Intent(Intent::CancelRequested) => self.cancel_requested(event)?,
             Body::Decision(Decision::Decided) => self.decided(event)?,
-            Body::Execution(execution) => self.happened(event, execution)?,
+            Body::Execution(execution) => {
+                self.written(event)?;
+                self.happened(event, execution)?;
+            }
             Body::Task(task) => self.task(event, task)?,
-            Body::Artifact(_) | Body::Session(_) | Body::Control(_) | Body::Ledger(_) => {}
+            Body::Artifact(_) | Body::Session(_) => self.written(event)?,
+            Body::Control(_) | Body::Ledger(_) => {}
         }
         Ok(())
     }

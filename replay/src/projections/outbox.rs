@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gesta_log_format::{Index, Timestamp};
 
 use super::anchors;
-use crate::event::{BatchName, Body, Event, EventError, Task, TaskId};
+use crate::event::{BatchName, Body, Event, EventError, Task, TaskId, Writer};
 use crate::fingerprint::Fingerprint;
 use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
@@ -265,13 +265,14 @@ impl Projection for Outbox {
     fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(task) => self.happened(event, task)?,
-            Body::Intent(_)
-            | Body::Decision(_)
-            | Body::Execution(_)
-            | Body::Artifact(_)
-            | Body::Session(_)
-            | Body::Control(_)
-            | Body::Ledger(_) => {}
+            Body::Execution(_) | Body::Artifact(_) | Body::Session(_) => {
+                if !self.tasks.is_empty()
+                    && let Some(Writer { task_id, .. }) = event.writer()?
+                {
+                    self.moved(task_id, event.index());
+                }
+            }
+            Body::Intent(_) | Body::Decision(_) | Body::Control(_) | Body::Ledger(_) => {}
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ use gesta_log_format::{Index, Timestamp};
 
 use super::leases::Lease;
 use crate::event::{
-    Body, Event, EventError, Execution, HandlerKind, Task, TaskDescription, TaskId, TaskLimits,
+    Body, Event, EventError, Execution, HandlerKind, Task, TaskDescription, TaskId, TaskLimits, Writer,
 };
 use crate::projection::{FoldError, Projection};
 use crate::rule::Rule;
@@ -274,6 +274,20 @@ impl Tasks {
         Ok(())
     }
 
+    /// Takes in what a live attempt has written that is no TASK: the task's subject has moved.
+    fn written(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+        let Some(Writer { task_id, attempt }) = event.writer()? else { return Ok(()) };
+        let Some(open) = self.tasks.get_mut(&task_id) else {
+            return Err(FoldError::broken(event, Rule::TaskNotOpen { task_id }));
+        };
+        task_lifecycle::may_write(open.standing, attempt)
+            .map_err(|cause| FoldError::broken(event, Rule::Task { task_id, cause }))?;
+        self.changes.remove(&open.last_index);
+        self.changes.insert(event.index(), task_id);
+        open.last_index = event.index();
+        Ok(())
+    }
+
     /// Lets the task go whose execution has ended. Most executions have none.
     fn execution_ended(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         if self.tasks.is_empty() {
@@ -299,6 +313,7 @@ impl Projection for Tasks {
         match event.body() {
             Body::Task(task) => self.happened(event, task)?,
             Body::Execution(Execution::Completed | Execution::Failed | Execution::Cancelled) => {
+                self.written(event)?;
                 self.execution_ended(event)?;
             }
             Body::Execution(
@@ -308,12 +323,9 @@ impl Projection for Tasks {
                 | Execution::StepCompleted
                 | Execution::StepFailed,
             )
-            | Body::Intent(_)
-            | Body::Decision(_)
             | Body::Artifact(_)
-            | Body::Session(_)
-            | Body::Control(_)
-            | Body::Ledger(_) => {}
+            | Body::Session(_) => self.written(event)?,
+            Body::Intent(_) | Body::Decision(_) | Body::Control(_) | Body::Ledger(_) => {}
         }
         Ok(())
     }

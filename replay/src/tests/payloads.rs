@@ -9,7 +9,7 @@ use super::history::{History, Record, histories, sample};
 use crate::event::{
     Artifact, Body, Boundary, CancelRequested, Content, Control, DeclaredRef, Elements, Engine, Event,
     EventError, Execution, Failure, Fault, HandlerKind, Happened, Intent, Job, PolicyPin, Principal, Publish,
-    RegisteredLimits, Task, Verdict,
+    RegisteredLimits, Session, Task, Verdict,
 };
 
 /// Reads the payload of a record as its kind and type ask.
@@ -19,7 +19,10 @@ fn read(event: &Event<'_>) -> Result<(), EventError> {
         Body::Intent(Intent::CancelRequested) => event.cancel_requested().map(|_| ()),
         Body::Decision(_) => event.decided().map(|_| ()),
         Body::Execution(execution) => {
-            event.execution_subject()?;
+            event.writer()?;
+            if execution != Execution::StateSet {
+                event.execution_subject()?;
+            }
             event.happened(execution).map(|_| ())
         }
         Body::Control(Control::PolicyActivated) => event.policy_activated().map(|_| ()),
@@ -33,6 +36,7 @@ fn read(event: &Event<'_>) -> Result<(), EventError> {
         }
         Body::Artifact(Artifact::DatasetRegistered) => event.dataset_registered().map(|_| ()),
         Body::Artifact(Artifact::DatasetEvent) => event.dataset_event().map(|_| ()),
+        Body::Artifact(Artifact::Registered) | Body::Session(Session::StateSet) => event.writer().map(|_| ()),
         other => panic!("{other:?} is in no history"),
     }
 }
@@ -185,7 +189,7 @@ fn an_execution_says_what_happened() {
     let running = Happened::Running { delivery: 2, context_digest: None };
     check(Execution::Running, "{\"delivery\":2}", &running);
     check(Execution::Event, "{\"a\":1}", &Happened::Event(b"{\"a\":1}"));
-    check(Execution::StateSet, "{\"state\":{}}", &Happened::StateSet { state: Content::Inline(b"{}") });
+    check(Execution::StateSet, "{\"value\":{}}", &Happened::StateSet { value: Content::Inline(b"{}") });
     let output = Some(Content::Inline(b"[1]"));
     let done = Happened::StepCompleted { step: "s".into(), output };
     check(Execution::StepCompleted, "{\"output\":[1],\"step\":\"s\"}", &done);

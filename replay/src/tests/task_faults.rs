@@ -1,5 +1,6 @@
 //! Each way to break a rule of tasks, one at a time: which projection says so of the record, and for what.
 
+use gesta_log_format::Kind;
 use gesta_log_format::envelope::Expectation;
 
 use super::folds::audit;
@@ -69,6 +70,56 @@ fn a_stale_attempt_has_no_effect() {
     check_running("timed_out", "{\"attempt\":1,\"limit\":\"lease\"}", "TASK_STALE_ATTEMPT");
     check_running("canceled", "{\"attempt\":0,\"by\":\"ann\"}", "TASK_STALE_ATTEMPT");
     check_running("event", "{\"attempt\":1,\"events\":[]}", "TASK_STALE_ATTEMPT");
+}
+
+/// What an attempt may write that is no TASK.
+const WRITTEN: [(Kind, &str); 3] =
+    [(Kind::Execution, "state_set"), (Kind::Session, "state_set"), (Kind::Artifact, "registered")];
+
+#[test]
+fn only_the_live_attempt_writes_state_and_artifacts() {
+    for (kind, type_name) in WRITTEN {
+        let written = |work: usize, attempt: u64| {
+            let mut history = worked();
+            history.write(work, kind, type_name, attempt);
+            history
+        };
+        check(&written(0, 2), &[]);
+        check(&written(0, 1), &[("tasks", "TASK_STALE_ATTEMPT")]);
+        check(&written(0, 3), &[("tasks", "TASK_ATTEMPT")]);
+        check(&written(1, 1), &[("tasks", "TASK_ATTEMPT_NOT_LIVE")]);
+        for end in ["timed_out", "completed", "canceled"] {
+            let mut late = worked();
+            late.work(0, end);
+            late.write(0, kind, type_name, 2);
+            check(&late, &[("tasks", "TASK_ATTEMPT_NOT_LIVE")]);
+        }
+    }
+}
+
+#[test]
+fn what_an_attempt_writes_follows_from_its_task_and_is_about_its_own() {
+    let written = |kind, type_name, change: &dyn Fn(&mut Record)| {
+        let mut history = worked();
+        history.write(0, kind, type_name, 2);
+        change(history.records.last_mut().unwrap());
+        history
+    };
+    for (kind, type_name) in WRITTEN {
+        let cause = written(kind, type_name, &|record| record.cause = Some(1));
+        check(&cause, &[("audit", "TASK_CAUSE")]);
+        let turn = written(kind, type_name, &|record| record.turn.push('x'));
+        check(&turn, &[("executions", "ANCHORS")]);
+    }
+    for (kind, subject) in [(Kind::Execution, "execution-state/x"), (Kind::Session, "session-state/x")] {
+        let other = written(kind, "state_set", &|record| record.subjects[0].subject = subject.to_owned());
+        check(&other, &[("executions", "SUBJECT")]);
+    }
+    let unnamed = written(Kind::Session, "state_set", &|record| _ = record.subjects.remove(0));
+    check(&unnamed, &[("audit", "SUBJECT"), ("executions", "SUBJECT")]);
+    let mute = written(Kind::Artifact, "registered", &|record| record.payload = "{}".to_owned());
+    let data = mute.log().pop().unwrap();
+    assert!(crate::Event::parse(&data).unwrap().check().is_err(), "which attempt it is has to be said");
 }
 
 #[test]

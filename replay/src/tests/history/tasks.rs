@@ -52,6 +52,9 @@ pub(in crate::tests) type Version = (Option<u64>, u64, u64);
 pub(in crate::tests) type Versions = BTreeMap<(String, &'static str, &'static str), Version>;
 
 const SCOPES: [&str; 2] = ["rows", "ro\"ws"];
+/// What an attempt writes that is no TASK, at any time.
+const WRITTEN: [(Kind, &str); 3] =
+    [(Kind::Execution, "state_set"), (Kind::Session, "state_set"), (Kind::Artifact, "registered")];
 const DATASETS: [(&str, &str); 3] = [("d", "1"), ("d", "2"), ("e", "é")];
 const GRANTS: &str = "{\"datasets\":[],\"s3\":{\"read_prefixes\":[],\"write_prefixes\":[\"s3://b/p/\"]}}";
 
@@ -78,7 +81,7 @@ impl Work {
         let late = ["completed", "failed", "failed_for_good"];
         let mut legal = match self.state {
             "queued" => vec!["claimed", "claimed"],
-            "running" => vec!["timed_out", "timed_out", "event", "buffer_published", "buffer_published"],
+            "running" => vec!["timed_out", "timed_out", "event", "buffer_published", "written"],
             "retry_scheduled" => vec!["queued", "queued"],
             "timed_out" | "attempt_failed" if self.attempts_left() => vec!["retry_scheduled"; 4],
             "timed_out" | "attempt_failed" => Vec::new(),
@@ -158,7 +161,29 @@ impl History {
         index
     }
 
-    /// A legal step of a task. `what` is a type, or `failed_for_good`.
+    /// What an attempt writes that is no TASK, whether it may or not.
+    pub(in crate::tests) fn write(
+        &mut self,
+        work: usize,
+        kind: Kind,
+        type_name: &'static str,
+        attempt: u64,
+    ) -> u64 {
+        let Work { nth, last, task_id, .. } = self.works[work];
+        let payload = format!("{{\"attempt\":{attempt},\"value\":{{}}}}");
+        let record = Record { cause: Some(last), ..self.follow(nth, kind, type_name, payload) };
+        let own = match kind {
+            Kind::Session => format!("session-state/{}", record.thread),
+            Kind::Artifact => format!("artifact/a-{}", self.records.len()),
+            _ if type_name == "state_set" => format!("execution-state/{task_id}"),
+            _ => format!("execution/{task_id}"),
+        };
+        let index = self.push_all(record, vec![own, format!("task/{task_id}")]);
+        self.works[work].last = index;
+        index
+    }
+
+    /// A legal step of a task. `what` is a type, `failed_for_good`, or `written`.
     pub(in crate::tests) fn work(&mut self, work: usize, what: &'static str) -> u64 {
         let (next, before) = (self.records.len() as u64, self.works[work].clone());
         let attempt = before.attempt;
@@ -202,6 +227,10 @@ impl History {
             }
             "event" => _ = self.task(work, "event", &said(",\"events\":[]".to_owned())),
             "buffer_published" => self.publish(work, attempt, next),
+            "written" => {
+                let (kind, type_name) = WRITTEN[next as usize % WRITTEN.len()];
+                self.write(work, kind, type_name, attempt);
+            }
             "failed" | "failed_for_good" => {
                 let retryable = what == "failed";
                 self.task(work, "failed", &said(format!(",\"retryable\":{retryable}")));
