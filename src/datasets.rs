@@ -10,7 +10,6 @@
 mod batch;
 mod event;
 mod follow;
-mod follower_id;
 mod metrics;
 mod name;
 mod publish;

@@ -5,9 +5,9 @@ use gesta_log_format::{Digest, Index, Kind, Timestamp};
 use serde_json::Value;
 
 use super::Datasets;
-use super::follower_id::follower_id;
 use super::name::Version;
 use super::record::{Anchors, Proposal, SERVER, Trouble};
+use crate::follower_id::follower_id;
 
 const TYPE: &str = "dataset_event";
 

@@ -6,35 +6,35 @@ use gesta_log_format::json;
 
 /// An object that is being written. Its keys are ASCII, so that the order of their bytes is the canonical one.
 #[derive(Debug, Default)]
-pub(super) struct Members(BTreeMap<&'static str, Vec<u8>>);
+pub(crate) struct Members(BTreeMap<&'static str, Vec<u8>>);
 
 impl Members {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// A member that is canonical already.
-    pub(super) fn raw(mut self, key: &'static str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn raw(mut self, key: &'static str, value: impl AsRef<[u8]>) -> Self {
         self.0.insert(key, value.as_ref().to_vec());
         self
     }
 
-    pub(super) fn text(self, key: &'static str, value: &str) -> Self {
+    pub(crate) fn text(self, key: &'static str, value: &str) -> Self {
         let mut out = Vec::with_capacity(value.len() + 2);
         json::write_string(&mut out, value);
         self.raw(key, out)
     }
 
-    pub(super) fn number(self, key: &'static str, value: u64) -> Self {
+    pub(crate) fn number(self, key: &'static str, value: u64) -> Self {
         self.raw(key, value.to_string())
     }
 
-    pub(super) fn boolean(self, key: &'static str, value: bool) -> Self {
+    pub(crate) fn boolean(self, key: &'static str, value: bool) -> Self {
         self.raw(key, if value { "true" } else { "false" })
     }
 
     /// As [`Members::raw`], where there is a value.
-    pub(super) fn some(self, key: &'static str, value: Option<impl AsRef<[u8]>>) -> Self {
+    pub(crate) fn some(self, key: &'static str, value: Option<impl AsRef<[u8]>>) -> Self {
         match value {
             Some(value) => self.raw(key, value),
             None => self,
@@ -42,7 +42,7 @@ impl Members {
     }
 
     /// As [`Members::text`], where there is one.
-    pub(super) fn some_text(self, key: &'static str, value: Option<&str>) -> Self {
+    pub(crate) fn some_text(self, key: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(key, value),
             None => self,
@@ -50,7 +50,7 @@ impl Members {
     }
 
     /// As [`Members::text`], or null.
-    pub(super) fn text_or_null(self, key: &'static str, value: Option<&str>) -> Self {
+    pub(crate) fn text_or_null(self, key: &'static str, value: Option<&str>) -> Self {
         match value {
             Some(value) => self.text(key, value),
             None => self.raw(key, "null"),
@@ -58,7 +58,7 @@ impl Members {
     }
 
     /// The object.
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         let mut out = vec![b'{'];
         for (key, value) in self.0 {
             if out.len() > 1 {
@@ -74,7 +74,7 @@ impl Members {
 }
 
 /// A list of values that are canonical already.
-pub(super) fn list(values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
+pub(crate) fn list(values: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<u8> {
     let mut out = vec![b'['];
     for value in values {
         if out.len() > 1 {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use ulid::Ulid;
 
 /// The id of what follows from a record, whoever makes it.
-pub(super) fn follower_id(recorded_at: Timestamp, cause: &Digest, type_name: &str, ordinal: u64) -> Ulid {
+pub(crate) fn follower_id(recorded_at: Timestamp, cause: &Digest, type_name: &str, ordinal: u64) -> Ulid {
     let hash = Sha256::new()
         .chain_update(cause.0)
         .chain_update(type_name)
