@@ -5,65 +5,15 @@
 
 mod support;
 
-use std::convert::Infallible;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use gesta_log_format::disk::real::RealDisk;
-use gesta_log_format::log::offline::{self, Depth, LastBatch};
-use gesta_log_format::{Digest, tree};
-use gesta_replay::verify::{Place, Record, Report, Store, Verdict, Verifier};
+use gesta_replay::verify::Verdict;
 use serde_json::{Value, json};
+use support::copy::Copy;
 use support::{Client, Intent, Random, Server};
 
 /// What one run does to a server, step after step.
 const STEPS: u64 = 60;
-
-/// The envelopes of a log in memory, and its blobs on the disk.
-struct Copy {
-    records: Vec<Vec<u8>>,
-    blobs: PathBuf,
-}
-
-impl Copy {
-    fn of(data: &Path) -> Self {
-        let mut records = Vec::new();
-        let summary =
-            offline::walk(&RealDisk::new(data), Depth::Envelopes, LastBatch::Always, &mut |record, _, _| {
-                records.push(record.data.to_vec());
-                true
-            });
-        assert!(summary.unwrap().damage.is_none());
-        Self { records, blobs: data.join("blobs/sha256") }
-    }
-
-    fn verify(&self, jobs: usize) -> Report {
-        let mut verifier = Verifier::new(self, jobs, Vec::new(), Vec::new());
-        for (index, data) in (0..).zip(&self.records) {
-            let record = Record {
-                index: gesta_log_format::Index(index),
-                place: Place(index),
-                data,
-                leaf: tree::leaf_hash(data),
-            };
-            verifier.records(&[record]).unwrap_or_else(|never| match never {});
-        }
-        verifier.finish()
-    }
-}
-
-impl Store for Copy {
-    type Error = Infallible;
-
-    fn record(&self, place: Place) -> Result<Vec<u8>, Infallible> {
-        Ok(self.records[usize::try_from(place.0).unwrap()].clone())
-    }
-
-    fn blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Infallible> {
-        let hex = digest.hex();
-        Ok(fs::read(self.blobs.join(&hex[..2]).join(&hex)).ok())
-    }
-}
 
 fn post(client: &mut Client, path: &str, body: &Value) -> u16 {
     client.request("POST", path, &[("Content-Type", "application/json")], body.to_string().as_bytes()).status

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, reason = "a test crate is no library; the part that it uses differs")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
 
+pub mod copy;
 pub mod http;
 pub mod intent;
 pub mod problem;

@@ -10,10 +10,12 @@ use gesta_replay::projections::executions::Executions;
 use gesta_replay::projections::handlers::Handlers;
 use gesta_replay::projections::leases::Leases;
 use gesta_replay::projections::tasks::Tasks;
+use gesta_replay::verify::Verdict;
 use gesta_replay::{Fold, Projection};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::support::copy::Copy;
 use crate::support::http::{connect, send};
 use crate::support::process::serve;
 use crate::support::{Client, Intent, Response, Server, Tail, until};
@@ -286,7 +288,7 @@ impl World {
         Tail::over(connection).unwrap()
     }
 
-    /// Ends the server, and compares its projections with a fold of the log as an auditor does it.
+    /// Ends the server, compares its projections with a fold of the log as an auditor does it, and verifies the log.
     pub(crate) fn check_replay(self) {
         let live = until("all is folded", || {
             let snapshot = self.get("/snapshot").json();
@@ -319,6 +321,8 @@ impl World {
             let name = projection.name();
             assert_eq!(live["projections"][name], projection.digest().to_string(), "{name}");
         }
+        let report = Copy::of(&data).verify(1);
+        assert_eq!(report.verdict, Verdict::Sound, "{:#?}", report.findings);
     }
 
     /// One of the server's own figures.
