@@ -208,9 +208,9 @@ impl Ready {
     /// Whether those who fold it can read it: one record that they cannot read stops every projection for good.
     fn demand_readable(&self, kind: Kind) -> Result<(), AppendError> {
         match kind {
-            Kind::Task | Kind::Artifact | Kind::Control | Kind::Execution => {}
+            Kind::Task | Kind::Artifact | Kind::Control | Kind::Execution | Kind::Session => {}
             // The decider's are made by the code that folds them.
-            Kind::Intent | Kind::Decision | Kind::Session | Kind::Ledger => return Ok(()),
+            Kind::Intent | Kind::Decision | Kind::Ledger => return Ok(()),
         }
         // At which index and when, no check depends on.
         let envelope = self.prepared.envelope(Index::ZERO, Timestamp::default());

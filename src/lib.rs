@@ -33,6 +33,7 @@ pub mod push;
 pub mod reads;
 pub mod sequencer;
 pub mod server;
+pub mod state;
 pub mod store;
 pub mod tail;
 pub mod tasks;

@@ -184,6 +184,16 @@ bounds! {
     TASK_CLAIMS_WAITING_MAX: usize = 4096;
     /// Most TASK records that requests have on their way; one more is 503 `QUEUE_FULL`.
     TASK_RECORDS_MAX: usize = 4096;
+    /// Most records of states, artifacts and steps that requests have on their way; one more is 503 `QUEUE_FULL`.
+    STATE_RECORDS_MAX: usize = 4096;
+    /// Largest state of a session or an execution, in bytes of its canonical text; more is 413 `BODY_TOO_LARGE`.
+    STATE_BYTES_MAX: usize = MIB;
+    /// Most parents of an artifact; more is 400 `INVALID_INPUT`.
+    ARTIFACT_PARENTS_MAX: usize = 100;
+    /// Most materializations that an artifact is registered with; more is 400 `INVALID_INPUT`.
+    ARTIFACT_MATERIALIZATIONS_MAX: usize = 100;
+    /// Longest `uri` of a materialization, in bytes; more is 400 `INVALID_INPUT`.
+    ARTIFACT_URI_BYTES_MAX: usize = 2 * KIB;
     /// Most tasks for which the server itself has a record on its way; the others wait.
     TASKS_AT_ONCE_MAX: usize = 256;
     /// Most tasks that are looked at while the projections stand still.

@@ -21,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use name::BY_DIGEST;
-pub(crate) use record::Kept;
+pub(crate) use record::{Kept, find};
 
 use crate::append::Appender;
 use crate::capability::prefix::Object;

@@ -31,6 +31,7 @@ mod routes;
 mod schema;
 mod settle;
 mod sse;
+mod state;
 mod timers;
 mod waiting;
 
@@ -58,6 +59,7 @@ use crate::executor::{Executor, WorksError};
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
 use crate::sequencer::{Places, Queue};
+use crate::state::Surface;
 use crate::store::Store;
 use crate::{limits, members};
 use author::Author;
@@ -116,6 +118,7 @@ pub struct Tasks {
     executor: Arc<Executor>,
     capabilities: Arc<Capabilities>,
     author: Author,
+    surface: Surface,
     bounds: Bounds,
     metrics: Metrics,
     clock: Box<dyn Clock>,
@@ -148,11 +151,13 @@ impl Tasks {
         let Parts { store, blobs, queue, projector, executor, capabilities, bounds } = parts;
         let (metrics, head_at_start) = (Metrics::new(), store.reader.head());
         let appender = Appender::new(Arc::clone(&store), Arc::clone(&blobs), queue);
+        let surface = Surface::new(Arc::clone(&store), Arc::clone(&blobs), appender.clone());
         // A place is given back shortly after its outcome is told: twice as many never run out.
         let own_places = Places::new(limits::TASKS_AT_ONCE_MAX * 2);
         let places = Places::new(limits::TASK_RECORDS_MAX);
         Arc::new(Self {
             author: Author::new(appender, places, metrics.clone()),
+            surface,
             store,
             blobs,
             projector,

@@ -239,3 +239,26 @@ fn names_and_credentials_outlast_a_kill() {
     refused(&work.put(&credential, "bucket/out/a", b"b"), 409, "OBJECT_EXISTS");
     assert_eq!(work.put(&credential, "bucket/out/a", b"a").status, 200);
 }
+
+#[test]
+fn an_artifact_names_an_object_by_the_content_that_it_has() {
+    let World { _directory, mut work, claimed, credential } = world();
+    assert_eq!(work.put(&credential, "bucket/out/a.csv", b"a,b").status, 201);
+    let mut register = |digest: &str, size: usize| {
+        let materialization = json!({
+            "storage_type": "blob", "uri": "blob://bucket/out/a.csv", "format": "text/csv",
+            "sha256": format!("sha256:{digest}"), "size_bytes": size,
+        });
+        let artifact = json!({
+            "artifact_id": "rows", "artifact_type": "csv", "materializations": [materialization],
+        });
+        work.report(&claimed, "/v1/task/artifacts", &json!({ "artifact": artifact }))
+    };
+    let digest = sha256(b"a,b");
+    refused(&register(&sha256(b"other"), 3), 400, "INVALID_INPUT");
+    refused(&register(&digest, 4), 400, "INVALID_INPUT");
+    let registered = register(&digest, 3);
+    assert_eq!(registered.status, 201, "{}", registered.text());
+    assert_eq!(registered.json()["materializations"][0]["sha256"], format!("sha256:{digest}"));
+    assert_eq!(register(&digest, 3).status, 200);
+}

@@ -41,12 +41,15 @@ const TASK_ROUTES: &[&str] = &[
     "GET /objects/{bucket}/{key}",
     "HEAD /objects/{bucket}/{key}",
     "PUT /objects/{bucket}/{key}",
+    "POST /v1/task/artifacts",
     "POST /v1/task/buffer-publish",
     "POST /v1/task/complete",
     "GET /v1/task/control",
     "POST /v1/task/credentials",
     "POST /v1/task/events",
     "POST /v1/task/heartbeat",
+    "POST /v1/task/state",
+    "POST /v1/task/wal",
 ];
 
 const INTERNAL_ROUTES: &[&str] = &[

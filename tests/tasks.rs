@@ -9,6 +9,8 @@ mod killed;
 mod refused;
 #[path = "tasks/service.rs"]
 mod service;
+#[path = "tasks/state.rs"]
+mod state;
 mod support;
 #[path = "tasks/versions.rs"]
 mod versions;

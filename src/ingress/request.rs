@@ -236,14 +236,14 @@ pub(crate) fn read_name<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, jso
     )))
 }
 
-fn is_name(name: &str, others: &[u8], len_max: usize) -> bool {
+pub(crate) fn is_name(name: &str, others: &[u8], len_max: usize) -> bool {
     let mut bytes = name.bytes();
     name.len() <= len_max
         && bytes.next().is_some_and(|first| first.is_ascii_alphanumeric())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || others.contains(&byte))
 }
 
-fn read_text_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
+pub(crate) fn read_text_id<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, str>, json::Error> {
     let id = reader.string()?;
     if is_text_id(&id) {
         return Ok(id);

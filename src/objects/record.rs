@@ -52,7 +52,7 @@ struct Reference {
 }
 
 /// What a name of a stream stands for.
-pub(super) fn find(store: &Store, stream_id: &str, object: &Object) -> Result<Option<Kept>, LookupError> {
+pub(crate) fn find(store: &Store, stream_id: &str, object: &Object) -> Result<Option<Kept>, LookupError> {
     let key = Fingerprint::subject(stream_id, &name::subject(object));
     let mut kept = None;
     store.find(&key, Index::ZERO, LOOKED_AT_MAX, |data| {

@@ -155,6 +155,16 @@ catalogue! {
         "The dataset version is published as something else",
         "A version that is published again has to bring the same metadata; this brings other. The whole report is refused.",
         "Publish another version, or the same metadata.";
+    StateConflict "STATE_CONFLICT" 409 Worker false
+        "The state is another by now",
+        "The last change of the state is not the one that `expected` names; `index` is it, null where there is no state. \
+         Nothing was appended.",
+        "Get the state, make the change of what it is now, and set it with its `index` as `expected`.";
+    ArtifactExists "ARTIFACT_EXISTS" 409 Worker false
+        "The artifact is registered as something else",
+        "The stream has an artifact of this id, by the record at `index`: of another execution, or not the same. Nothing was \
+         appended.",
+        "Register it under another id, or leave the id out.";
     BadSignature "BAD_SIGNATURE" 403 Worker false
         "Signature refused",
         "The query is not signed for this method and path, or not any more. Nothing was done.",

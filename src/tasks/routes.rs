@@ -2,6 +2,7 @@
 
 mod attempt;
 mod operator;
+mod state;
 mod worker;
 
 use axum::body::Body;
@@ -31,6 +32,9 @@ pub(crate) fn task_router() -> OpenApiRouter<App> {
         .routes(routes!(attempt::complete))
         .routes(routes!(attempt::task_events))
         .routes(routes!(attempt::task_control))
+        .routes(routes!(state::task_state))
+        .routes(routes!(state::task_artifacts))
+        .routes(routes!(state::task_wal))
 }
 
 /// For workers: the internal listener.

@@ -43,13 +43,13 @@ pub(crate) struct LeaseShown {
 }
 
 /// Reads the body of a request whose capability was checked.
-async fn body(app: &App, request: Request) -> Result<axum::body::Bytes, Problem> {
+pub(super) async fn body(app: &App, request: Request) -> Result<axum::body::Bytes, Problem> {
     let (parts, body) = request.into_parts();
     demand_json(&parts.headers)?;
     read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await
 }
 
-fn demand_own(capability: &Capability, fence: &Fence) -> Result<(), Problem> {
+pub(super) fn demand_own(capability: &Capability, fence: &Fence) -> Result<(), Problem> {
     capability.for_task(&fence.task_id.to_string(), fence.attempt)
 }
 
