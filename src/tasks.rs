@@ -45,6 +45,8 @@ use gesta_log_format::json::canonical;
 use gesta_replay::event::TaskId;
 use tokio::sync::{Notify, Semaphore, watch};
 
+pub use clock::{Clock, Now, SystemClock};
+
 pub(crate) use buffer::{BufferPublish, Publication, Recorded, read_publication};
 pub(crate) use push::{PushError, Unheard};
 pub(crate) use request::fence as read_fence;
@@ -63,7 +65,6 @@ use crate::state::Surface;
 use crate::store::Store;
 use crate::{limits, members};
 use author::Author;
-use clock::{Clock, SystemClock};
 use control::Control;
 use fence::Fence;
 use metrics::Metrics;
@@ -107,6 +108,8 @@ pub struct Parts {
     /// Writes EXECUTION records, and knows who runs what.
     pub executor: Arc<Executor>,
     pub capabilities: Arc<Capabilities>,
+    /// What leases and retries are timed by.
+    pub clock: Box<dyn Clock>,
     pub bounds: Bounds,
 }
 
@@ -148,7 +151,7 @@ pub struct Tasks {
 impl Tasks {
     #[must_use]
     pub fn new(parts: Parts) -> Arc<Self> {
-        let Parts { store, blobs, queue, projector, executor, capabilities, bounds } = parts;
+        let Parts { store, blobs, queue, projector, executor, capabilities, clock, bounds } = parts;
         let (metrics, head_at_start) = (Metrics::new(), store.reader.head());
         let appender = Appender::new(Arc::clone(&store), Arc::clone(&blobs), queue);
         let surface = Surface::new(Arc::clone(&store), Arc::clone(&blobs), appender.clone());
@@ -166,7 +169,7 @@ impl Tasks {
             waiting: Waiting::new(bounds.waiters_max),
             bounds,
             metrics,
-            clock: Box::new(SystemClock::start()),
+            clock,
             timers: Mutex::new(Timers::new(head_at_start)),
             timers_moved: Notify::new(),
             control: Control::new(),

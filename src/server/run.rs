@@ -315,6 +315,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
         projector: Arc::clone(&projector),
         executor: Arc::clone(&executor),
         capabilities: Arc::clone(&capabilities),
+        clock: Box::new(tasks::SystemClock::start()),
         bounds: task_bounds(&config),
     });
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);

@@ -2,28 +2,36 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::future::BoxFuture;
 use gesta_log_format::Timestamp;
 
 /// One moment by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Now {
+pub struct Now {
     /// Since the process started; never falls, never jumps.
-    pub(super) running: Duration,
+    pub running: Duration,
     /// UTC; may jump either way.
-    pub(super) wall: Timestamp,
+    pub wall: Timestamp,
 }
 
-/// Where the time comes from.
-pub(super) trait Clock: Send + Sync + 'static {
+/// Where the time comes from. Whoever waits for a deadline waits for the clock that it was set by, so that nothing else
+/// can say that it has come.
+pub trait Clock: Send + Sync + 'static {
+    /// Now, by both.
     fn now(&self) -> Now;
+
+    /// Ends once [`Now::running`] is `running` or more, and no sooner.
+    fn until(&self, running: Duration) -> BoxFuture<'static, ()>;
 }
 
 /// The system's clocks.
 #[derive(Debug)]
-pub(super) struct SystemClock(Instant);
+pub struct SystemClock(Instant);
 
 impl SystemClock {
-    pub(super) fn start() -> Self {
+    /// Running from now on.
+    #[must_use]
+    pub fn start() -> Self {
         Self(Instant::now())
     }
 }
@@ -33,6 +41,10 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let wall = Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
         Now { running: self.0.elapsed(), wall }
+    }
+
+    fn until(&self, running: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(running.saturating_sub(self.0.elapsed())))
     }
 }
 

@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use futures::FutureExt as _;
+use futures::future::pending;
 use gesta_log_format::Index;
 use gesta_replay::event::TaskId;
 use gesta_replay::lifecycle::Status;
@@ -133,17 +135,12 @@ impl Tasks {
                 (due, timers.next())
             };
             due.into_iter().for_each(|task_id| self.settle(task_id));
-            let sleep = async {
-                match next {
-                    Some(next) => tokio::time::sleep(next.saturating_sub(now.running)).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let next = next.map_or_else(|| pending().boxed(), |next| self.clock.until(next));
             tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = self.timers_moved.notified() => {}
-                () = sleep => {}
+                () = next => {}
             }
         }
     }
