@@ -32,6 +32,8 @@ mod schema;
 mod settle;
 mod sse;
 mod state;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod waiting;
 

@@ -14,6 +14,12 @@ use crate::problem::{Problem, ReasonCode};
 pub struct Worker(pub(super) Arc<Principal>);
 
 impl Worker {
+    /// One that may be anybody and claim everything.
+    #[cfg(test)]
+    pub(crate) fn of_everything() -> Self {
+        Self(Arc::new(Principal::local()))
+    }
+
     /// The token's name, which is not the worker's id.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -107,6 +107,12 @@ impl Timers {
         })
     }
 
+    /// Whether the deadline is set of a task that stands as `open` says.
+    #[cfg(test)]
+    pub(super) fn know(&self, open: &Open) -> bool {
+        self.entries.get(&open.task_id).map(|entry| entry.awaited) == awaited(open)
+    }
+
     /// Drops what is known of a task.
     pub(super) fn forget(&mut self, task_id: TaskId) {
         if let Some(entry) = self.entries.remove(&task_id) {

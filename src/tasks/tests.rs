@@ -1,0 +1,111 @@
+//! What 2-tasks.md promises whatever happens, over random schedules: see [`schedule`]. Everything is in this process and
+//! by a simulated clock; what was promised is then looked for in the log alone.
+
+mod asked;
+mod audit;
+mod clock;
+mod model;
+mod schedule;
+mod times;
+mod world;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gesta_log_format::Index;
+use serde_json::{Value, json};
+
+use asked::{Answer, Desk, Question, Request};
+use audit::{Audit, demand_same, demand_sound};
+use model::Model;
+use schedule::Schedule;
+use times::Times;
+use world::World;
+
+/// How many schedules are played, unless `GESTA_TASK_SEEDS` says otherwise; `GESTA_TEST_SEED` is the first of them.
+const SEEDS: u64 = 6;
+
+/// Numbers below a bound, the same ones for a seed (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+        &from[usize::try_from(self.below(from.len() as u64)).unwrap()]
+    }
+}
+
+fn run(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test());
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Plays the schedule of a seed, and looks for what must not be.
+async fn check(seed: u64) {
+    let what = format!("GESTA_TEST_SEED={seed}");
+    let (world, begun) = (World::open().await, Instant::now());
+    let schedule = Schedule::begin(&world, Random(seed), what.clone()).await;
+    let (process, journal) = schedule.play().await;
+    let records = world.records();
+    let values = records.iter().map(|data| serde_json::from_slice::<Value>(data).unwrap()).collect();
+    let times = Times::of(&journal);
+    let broken = |broken| -> Model { panic!("{what}: {broken}") };
+    let model = Model::of(values, &times).unwrap_or_else(broken);
+    let demanded = model
+        .demand_punctual(&times)
+        .and_then(|()| Audit::new(&model, &journal.said).demand_answers())
+        .and_then(|()| demand_sound(&records))
+        .and_then(|()| demand_same(&process.projector, &records));
+    demanded.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+    world.close(process).await;
+    println!("{what}: {} records, {} answers, {:?}", records.len(), journal.said.len(), begun.elapsed());
+}
+
+#[test]
+fn a_lease_that_is_first_heard_of_by_a_heartbeat_runs_out_all_the_same() {
+    run(async || {
+        let world = World::open().await;
+        let lease = json!({ "pool": "p", "lease_seconds": 60 });
+        world.register("work", &lease).await;
+        let process = world.start();
+        world.submit("default", "c", "work").await;
+        world.quiet(&process, "it is queued").await;
+        process.stop().await;
+        // Nobody follows the log: what is known of the claim, its worker said.
+        let process = world.open_process();
+        tokio::spawn(Arc::clone(&process.tasks).keep_time());
+        let desk = Desk::of(&world, &process);
+        let task_id = process.projector.look(|state| state.tasks.all().next().unwrap().task_id);
+        let claim = Question::ClaimOne { task_id, worker_id: "w".to_owned() };
+        let Answer::Claimed(tickets) = desk.clone().ask(claim, Index::ZERO).await.answer else { panic!() };
+        let heartbeat = Question::OfTask(Request::heartbeat(&tickets[0]));
+        let heard = desk.ask(heartbeat, Index::ZERO).await.answer;
+        assert!(matches!(heard, Answer::Done(_)), "{heard:?}");
+        world.hands.advance(Duration::from_secs(60));
+        let mut applied = process.projector.watch();
+        let is_live = || process.projector.look(|state| state.leases.count() > 0);
+        while is_live() {
+            tokio::time::timeout(Duration::from_secs(60), applied.changed()).await.unwrap().unwrap();
+        }
+        world.close(process).await;
+    });
+}
+
+#[test]
+fn whatever_workers_clocks_and_restarts_do_every_promise_is_kept() {
+    let first = from_environment("GESTA_TEST_SEED", 1);
+    for seed in first..first + from_environment("GESTA_TASK_SEEDS", SEEDS) {
+        println!("GESTA_TEST_SEED={seed}");
+        run(async || check(seed).await);
+    }
+}
