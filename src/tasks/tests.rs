@@ -9,13 +9,10 @@ mod schedule;
 mod times;
 mod world;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gesta_log_format::Index;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use asked::{Answer, Desk, Question, Request};
 use audit::{Audit, demand_same, demand_sound};
 use model::Model;
 use schedule::Schedule;
@@ -69,36 +66,6 @@ async fn check(seed: u64) {
     demanded.unwrap_or_else(|broken| panic!("{what}: {broken}"));
     world.close(process).await;
     println!("{what}: {} records, {} answers, {:?}", records.len(), journal.said.len(), begun.elapsed());
-}
-
-#[test]
-fn a_lease_that_is_first_heard_of_by_a_heartbeat_runs_out_all_the_same() {
-    run(async || {
-        let world = World::open().await;
-        let lease = json!({ "pool": "p", "lease_seconds": 60 });
-        world.register("work", &lease).await;
-        let process = world.start();
-        world.submit("default", "c", "work").await;
-        world.quiet(&process, "it is queued").await;
-        process.stop().await;
-        // Nobody follows the log: what is known of the claim, its worker said.
-        let process = world.open_process();
-        tokio::spawn(Arc::clone(&process.tasks).keep_time());
-        let desk = Desk::of(&world, &process);
-        let task_id = process.projector.look(|state| state.tasks.all().next().unwrap().task_id);
-        let claim = Question::ClaimOne { task_id, worker_id: "w".to_owned() };
-        let Answer::Claimed(tickets) = desk.clone().ask(claim, Index::ZERO).await.answer else { panic!() };
-        let heartbeat = Question::OfTask(Request::heartbeat(&tickets[0]));
-        let heard = desk.ask(heartbeat, Index::ZERO).await.answer;
-        assert!(matches!(heard, Answer::Done(_)), "{heard:?}");
-        world.hands.advance(Duration::from_secs(60));
-        let mut applied = process.projector.watch();
-        let is_live = || process.projector.look(|state| state.leases.count() > 0);
-        while is_live() {
-            tokio::time::timeout(Duration::from_secs(60), applied.changed()).await.unwrap().unwrap();
-        }
-        world.close(process).await;
-    });
 }
 
 #[test]

@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::world::{Process, World};
-use crate::auth::Worker;
+use crate::auth::{Patterns, Worker};
 use crate::capability::{Capabilities, Capability, Issue};
 use crate::problem::{Problem, ReasonCode};
 use crate::store::Store;
 use crate::tasks::claim::{Claimed, NotClaimed};
 use crate::tasks::outcome::Asked;
+use crate::tasks::waiting::Reach;
 use crate::tasks::{Recorded, Tasks, read_publication, request};
 
 /// What a worker got with an attempt, and may use for as long as it likes.
@@ -132,8 +133,9 @@ impl Desk {
         let answered = match &question {
             Question::ClaimOne { task_id, worker_id } => self.claim_one(*task_id, worker_id).await,
             Question::ClaimSome { pool, max, wait, worker_id } => {
-                let pools = [(HandlerKind::Worker, pool.clone())];
-                let claimed = self.tasks.claim_some(&pools, *max, *wait, worker_id).await;
+                let pools = vec![(HandlerKind::Worker, pool.clone())];
+                let reach = Reach { pools, streams: Patterns::any() };
+                let claimed = self.tasks.claim_some(&reach, *max, *wait, worker_id).await;
                 claimed.map(|claimed| {
                     Answer::Claimed(claimed.iter().map(|answer| Ticket::of(answer, worker_id)).collect())
                 })
@@ -180,7 +182,7 @@ impl Desk {
             Route::Events => {
                 let (fence, events) = request::events(body.as_bytes())?;
                 own(&fence)?;
-                tasks.report_events(&fence, &events, &capability.org_id).await.map(json)
+                tasks.report_events(&fence, &events, &capability).await.map(json)
             }
             Route::Publish => {
                 let publication = read_publication(body.as_bytes())?;
@@ -200,7 +202,7 @@ impl Desk {
             Route::Complete => {
                 let report = request::report(body.as_bytes())?;
                 own(&report.fence)?;
-                let reported = tasks.complete(&report, &capability.org_id).await?;
+                let reported = tasks.complete(&report, &capability).await?;
                 Ok(json!({ "index": reported.index.0, "status": reported.status.text() }))
             }
         }

@@ -161,7 +161,13 @@ impl World {
 
     /// Registers a handler of workers.
     pub(super) async fn register(&self, intent_type: &str, more: &Value) {
-        let mut payload = json!({ "handler_name": "work", "intent_type": intent_type, "kind": "worker" });
+        let granted =
+            ["d", "d-0", "d-1", "d-2"].map(|uuid| json!({ "dataset_uuid": uuid, "dataset_version": "1" }));
+        let mut payload = json!({
+            "handler_name": "work", "intent_type": intent_type, "kind": "worker",
+            "grants": { "datasets": granted,
+                "s3": { "read_prefixes": [], "write_prefixes": [] } },
+        });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let control = Control {
             type_name: "handler_registered",
