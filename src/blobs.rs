@@ -24,7 +24,7 @@ pub use download::{Blob, Pieces};
 pub use gesta_log_format::blob::{Reference, references};
 pub use reference::CheckError;
 pub use routes::{__path_get_blob, __path_put_blob, References, Stored, get_blob, put_blob, router};
-pub(crate) use routes::{deliver, unreadable};
+pub(crate) use routes::{deliver, receive, unreadable};
 pub use store::{OpenError, Store};
 pub use upload::PutError;
 

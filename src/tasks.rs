@@ -273,8 +273,8 @@ impl Tasks {
         Ok(actor.map_or_else(|| author::SERVER.to_owned(), |actor| actor.into_owned()))
     }
 
-    /// Demands that the blobs are here that a worker's content refers to, and that records of the task's own stream name
-    /// them: the code of a task shows nobody's content but its own.
+    /// Demands that the blobs are here that a worker's content refers to, and that the task has put them or records of its
+    /// own stream name them: the code of a task shows nobody's content but its own.
     ///
     /// # Errors
     /// `BLOB_NOT_FOUND`, 400, with the pointer.

@@ -42,6 +42,7 @@ const TASK_ROUTES: &[&str] = &[
     "HEAD /objects/{bucket}/{key}",
     "PUT /objects/{bucket}/{key}",
     "POST /v1/task/artifacts",
+    "PUT /v1/task/blob/sha256/{hex}",
     "POST /v1/task/buffer-publish",
     "POST /v1/task/complete",
     "GET /v1/task/control",

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
 
+#[path = "tasks/blobs.rs"]
+mod blobs;
 #[path = "tasks/killed.rs"]
 mod killed;
 #[path = "tasks/refused.rs"]

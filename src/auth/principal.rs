@@ -7,6 +7,9 @@ use crate::problem::{Problem, ReasonCode};
 /// The stream of CONTROL records, which no pattern covers.
 const SYSTEM_STREAM: &str = "_system";
 
+/// Before the id of a task in the name of its code.
+const TASK: &str = "task:";
+
 /// Who calls. An intent records the name and the roles.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -36,7 +39,7 @@ impl Principal {
     /// The code that runs a task: it may read the task's own stream, and do nothing.
     pub(crate) fn of_task(stream_id: &str, task_id: &str) -> Self {
         Self {
-            name: format!("task:{task_id}"),
+            name: format!("{TASK}{task_id}"),
             roles: [Role::LogRead].into_iter().collect(),
             streams: Patterns::one(stream_id),
             actors: Patterns::none(),
@@ -44,6 +47,11 @@ impl Principal {
             pools: Patterns::none(),
             digest: None,
         }
+    }
+
+    /// Whether this is the code that runs a task. No token is named so.
+    pub(crate) fn is_task(&self) -> bool {
+        self.digest.is_none() && self.name.starts_with(TASK)
     }
 
     /// A part of the platform: an operator of all streams that acts for nobody.

@@ -11,9 +11,13 @@ use gesta_log_format::Digest;
 use crate::auth::Principal;
 use crate::limits::BLOB_PUTS_MAX;
 
-/// The newest puts.
+/// The newest puts: of clients, and apart from them of the code of tasks, which is not trusted: however much it puts, no
+/// client's put is forgotten for it.
 #[derive(Debug, Default)]
-pub(super) struct Puts(Mutex<Known>);
+pub(super) struct Puts {
+    clients: Mutex<Known>,
+    tasks: Mutex<Known>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -26,7 +30,7 @@ impl Puts {
     /// Remembers that the caller has put the blob.
     pub(super) fn note(&self, caller: &Principal, digest: &Digest) {
         let put = put(caller, digest);
-        let mut known = self.known();
+        let mut known = self.known(caller);
         if !known.puts.insert(put) {
             return;
         }
@@ -40,12 +44,13 @@ impl Puts {
 
     /// Whether the caller is known to have put the blob.
     pub(super) fn has(&self, caller: &Principal, digest: &Digest) -> bool {
-        self.known().puts.contains(&put(caller, digest))
+        self.known(caller).puts.contains(&put(caller, digest))
     }
 
     /// A panic while the lock is held leaves at most one put that is never forgotten.
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn known(&self, caller: &Principal) -> MutexGuard<'_, Known> {
+        let known = if caller.is_task() { &self.tasks } else { &self.clients };
+        known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

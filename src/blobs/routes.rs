@@ -84,13 +84,27 @@ pub async fn put_blob(
     body: Body,
 ) -> Result<Response, Problem> {
     caller.require(Role::IntentWrite)?;
-    let digest = parse(&hex)?;
+    receive(&store, &caller, &hex, &headers, body).await
+}
+
+/// Stores what a body brings as the blob of these hex digits, and remembers that the caller has put it.
+///
+/// # Errors
+/// `INVALID_INPUT` for the digits; those of [`PutError`].
+pub(crate) async fn receive(
+    store: &Arc<Store>,
+    caller: &Principal,
+    hex: &str,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let digest = parse(hex)?;
     let bytes_max = store.bounds.blob_bytes_max;
-    if announced(&headers).is_some_and(|len| len > bytes_max) {
+    if announced(headers).is_some_and(|len| len > bytes_max) {
         return Err(PutError::TooLarge { bytes_max }.into());
     }
     let size_bytes = store.put(digest, body.into_data_stream()).await?;
-    store.puts.note(&caller, &digest);
+    store.puts.note(caller, &digest);
     Ok((StatusCode::CREATED, Json(Stored { digest: digest.to_string(), size_bytes })).into_response())
 }
 

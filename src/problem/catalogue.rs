@@ -290,9 +290,9 @@ catalogue! {
         "`GET /api/intent/handlers` lists them; what ships with the server is not registered and cannot be removed.";
     BlobNotFound "BLOB_NOT_FOUND" 404 Ingress false
         "Blob not found",
-        "No blob of this digest is here, or none that a record in a stream of yours names. Where an intent refers to \
-         it, the status is 400 and nothing was appended.",
-        "Put it first with `PUT /api/blob/sha256/{hex}`.";
+        "No blob of this digest is here, or none that a record in a stream of yours names. Where an intent or \
+         a report refers to it, the status is 400 and nothing was appended.",
+        "Put it first with `PUT /api/blob/sha256/{hex}`, for a task's report with `PUT /v1/task/blob/sha256/{hex}`.";
     BlobDigestMismatch "BLOB_DIGEST_MISMATCH" 400 Ingress false
         "Content differs from its digest",
         "The SHA-256 of the bytes that arrived is not the one in the path. Nothing was stored.",

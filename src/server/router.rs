@@ -74,8 +74,8 @@ fn routes() -> OpenApiRouter<App> {
         title = "Gesta: tasks",
         description = "What the code that runs a task may ask for, with the capability of its attempt.\n\n\
             Served by the listener of `--listen-task` alone. Every request has the capability token in \
-            `X-Trace-Task-Capability` or as `Authorization: Bearer`; every change also the fence, `task_id`, `attempt` and \
-            `lease_token`. Errors are those of the public listener.",
+            `X-Trace-Task-Capability` or as `Authorization: Bearer`; every change but a blob also the fence, `task_id`, \
+            `attempt` and `lease_token`. Errors are those of the public listener.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
     ),
     tags(

@@ -75,6 +75,8 @@ pub(super) struct Report {
     pub(super) events: Option<Vec<u8>>,
     pub(super) outputs: Option<Vec<u8>>,
     pub(super) datasets: Option<Vec<u8>>,
+    /// A reference to a blob.
+    pub(super) stderr: Option<Vec<u8>>,
 }
 
 /// What became of a report.
@@ -90,6 +92,7 @@ impl Report {
     /// The payload of the record, but for what is observed. A cancel is that of who `asked` for it.
     fn payload(&self, asked: &Asked) -> Members {
         let members = Members::new().number("attempt", self.fence.attempt);
+        let members = members.some("stderr", self.stderr.as_deref());
         match self.status {
             Status::Completed => members
                 .some("result", self.result.as_deref())
@@ -124,8 +127,8 @@ impl Tasks {
     /// Ends an attempt.
     ///
     /// # Errors
-    /// `STALE_ATTEMPT`, `DATASET_FORBIDDEN`, `RESULT_INVALID`, `DATASET_VERSION_CONFLICT`; what keeps a record from being
-    /// appended.
+    /// `STALE_ATTEMPT`, `BLOB_NOT_FOUND`, `DATASET_FORBIDDEN`, `RESULT_INVALID`, `DATASET_VERSION_CONFLICT`; what keeps a
+    /// record from being appended.
     pub(super) async fn complete(&self, report: &Report, capability: &Claims) -> Result<Reported, Problem> {
         grants::demand_of_report(report, capability)?;
         let stream_id = &capability.org_id;
@@ -134,6 +137,7 @@ impl Tasks {
             (&report.events, "/events"),
             (&report.outputs, "/outputs"),
             (&report.datasets, "/datasets_published"),
+            (&report.stderr, "/stderr"),
         ];
         for (content, at) in parts {
             if let Some(content) = content {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use gesta_log_format::blob::is_reference;
 use gesta_log_format::json::{self, ErrorKind, Kind, Reader};
 use gesta_replay::event::TaskId;
 
@@ -199,7 +200,7 @@ fn list(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Vec<u8>, json:
 pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
     let (mut members, mut status, mut retryable) = (FenceMembers::default(), None, None);
     let (mut result, mut error_message, mut code) = (None, None, None);
-    let (mut events, mut outputs, mut datasets) = (None, None, None);
+    let (mut events, mut outputs, mut datasets, mut stderr) = (None, None, None, None);
     object(body, |key, reader, secrets| {
         match key {
             "status" => {
@@ -215,6 +216,7 @@ pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
             "events" => events = Some(list(reader, secrets)?),
             "outputs" => outputs = Some(list(reader, secrets)?),
             "datasets_published" => datasets = Some(list(reader, secrets)?),
+            "stderr" => stderr = Some(blob(reader, secrets)?),
             _ => return members.member(key, reader),
         }
         Ok(true)
@@ -249,7 +251,25 @@ pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
         events: some(events),
         outputs: some(outputs),
         datasets: some(datasets),
+        stderr,
     })
+}
+
+/// A reference to a blob, and nothing else.
+fn blob(reader: &mut Reader<'_>, secrets: &mut Secrets) -> Result<Vec<u8>, json::Error> {
+    if reader.peek()? != Kind::Object {
+        reader.begin_object()?;
+    }
+    let whole = reader.mark();
+    let mut out = Vec::new();
+    reader.canonical_value(&mut out, secrets)?;
+    match is_reference(&out) {
+        true => Ok(out),
+        false => {
+            let wanted = "give a blob: {\"$blob\": \"sha256:…\", \"media_type\": \"…\", \"size_bytes\": n}";
+            Err(reader.fail_at(whole, rejected(wanted)))
+        }
+    }
 }
 
 /// None for null, which says what a member that is left out says.

@@ -1,6 +1,7 @@
 //! The routes of tasks, by listener.
 
 mod attempt;
+mod blob;
 mod operator;
 mod state;
 mod worker;
@@ -35,6 +36,7 @@ pub(crate) fn task_router() -> OpenApiRouter<App> {
         .routes(routes!(state::task_state))
         .routes(routes!(state::task_artifacts))
         .routes(routes!(state::task_wal))
+        .routes(routes!(blob::put_task_blob))
 }
 
 /// For workers: the internal listener.

@@ -78,6 +78,7 @@ fn start(directory: &Path, settings: &[String]) -> Server {
     let tokens = [
         token("everyone", &["intent.write", "log.read", "operator", "auditor"], "streams = [\"*\"]"),
         token("worker", &["worker"], "streams = [\"*\"]\nworkers = [\"w-*\"]\npools = [\"p*\", \"default\"]"),
+        token("reader", &["log.read"], "streams = [\"default\"]"),
         token("narrow", &["worker"], "workers = [\"n-1\"]\npools = [\"narrow\"]"),
     ];
     std::fs::write(&file, tokens.concat()).unwrap();

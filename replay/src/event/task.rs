@@ -61,6 +61,8 @@ pub enum TaskPayload<'a> {
         by: Cow<'a, str>,
         /// Why, if they said so.
         reason: Option<Cow<'a, str>>,
+        /// What the program wrote to standard error, a blob.
+        stderr: Option<Content<'a>>,
     },
     /// The worker reports dataset events.
     Event {
@@ -172,6 +174,8 @@ pub struct TaskCompleted<'a> {
     /// A list, each element a [`super::DatasetVersion`]: see [`Event::datasets_published`]. Never a blob, since the
     /// state of the datasets is made of it.
     pub datasets_published: Option<&'a [u8]>,
+    /// What the program wrote to standard error, a blob.
+    pub stderr: Option<Content<'a>>,
 }
 
 /// The payload of a TASK `failed`.
@@ -185,6 +189,8 @@ pub struct TaskFailed<'a> {
     pub code: Option<Cow<'a, str>>,
     /// Whether another attempt may help.
     pub retryable: bool,
+    /// What the program wrote to standard error, a blob.
+    pub stderr: Option<Content<'a>>,
 }
 
 /// The payload of a TASK `retry_scheduled`.
@@ -278,9 +284,10 @@ impl<'a> Event<'a> {
             }
             Task::RetryScheduled => TaskPayload::RetryScheduled(self.task_retry()?),
             Task::Canceled => {
-                let [attempt, by, reason] = self.members(["attempt", "by", "reason"]);
+                let [attempt, by, reason, stderr] = self.members(["attempt", "by", "reason", "stderr"]);
                 let reason = reason.optional(|member| member.text())?;
-                TaskPayload::Canceled { attempt: attempt.number()?, by: by.text()?, reason }
+                let stderr = stderr.optional(|member| member.content())?;
+                TaskPayload::Canceled { attempt: attempt.number()?, by: by.text()?, reason, stderr }
             }
             Task::Event => {
                 let [attempt, events] = self.members(["attempt", "events"]);
@@ -358,14 +365,15 @@ impl<'a> Event<'a> {
     /// # Errors
     /// [`Fault::Payload`].
     pub fn task_completed(&self) -> Result<TaskCompleted<'a>, EventError> {
-        let [attempt, result, events, outputs, datasets_published] =
-            self.members(["attempt", "result", "events", "outputs", "datasets_published"]);
+        let [attempt, result, events, outputs, datasets_published, stderr] =
+            self.members(["attempt", "result", "events", "outputs", "datasets_published", "stderr"]);
         Ok(TaskCompleted {
             attempt: attempt.number()?,
             result: result.optional(|member| member.content())?,
             events: events.optional(|member| member.content())?,
             outputs: outputs.optional(|member| member.content())?,
             datasets_published: datasets_published.optional(|member| member.list())?,
+            stderr: stderr.optional(|member| member.content())?,
         })
     }
 
@@ -374,13 +382,14 @@ impl<'a> Event<'a> {
     /// # Errors
     /// [`Fault::Payload`].
     pub fn task_failed(&self) -> Result<TaskFailed<'a>, EventError> {
-        let [attempt, error_message, code, retryable] =
-            self.members(["attempt", "error_message", "code", "retryable"]);
+        let [attempt, error_message, code, retryable, stderr] =
+            self.members(["attempt", "error_message", "code", "retryable", "stderr"]);
         Ok(TaskFailed {
             attempt: attempt.number()?,
             error_message: error_message.optional(|member| member.text())?,
             code: code.optional(|member| member.text())?,
             retryable: retryable.boolean()?,
+            stderr: stderr.optional(|member| member.content())?,
         })
     }
 

@@ -9,7 +9,7 @@ use super::history::{History, Record, histories, sample};
 use crate::event::{
     Artifact, Body, Boundary, CancelRequested, Content, Control, DeclaredRef, Elements, Engine, Event,
     EventError, Execution, Failure, Fault, HandlerKind, Happened, Intent, Job, PolicyPin, Principal, Publish,
-    RegisteredLimits, Session, Task, Verdict,
+    RegisteredLimits, Session, Task, TaskPayload, Verdict,
 };
 
 /// Reads the payload of a record as its kind and type ask.
@@ -283,6 +283,34 @@ fn a_registration_is_read_whole_and_what_is_left_out_is_none() {
     ] {
         let payload = REGISTRATION.replace(from, to);
         check_fault(with_payload(2, &payload, |event| event.registration().map(|_| ())), member);
+    }
+}
+
+#[test]
+fn a_task_of_any_end_may_name_the_blob_of_standard_error() {
+    let digest = Digest::of(b"said");
+    let blob = format!("{{\"$blob\":\"{digest}\",\"media_type\":\"text/plain\",\"size_bytes\":4}}");
+    for (task, members) in [
+        (Task::Completed, "\"result\":{}"),
+        (Task::Failed, "\"retryable\":true"),
+        (Task::Canceled, "\"by\":\"w-1\""),
+    ] {
+        for named in [true, false] {
+            let more = if named { format!(",\"stderr\":{blob}") } else { String::new() };
+            let payload = format!("{{\"attempt\":1,{members}{more}}}");
+            with_payload(8, &payload, |event| {
+                let stderr = match event.task_payload(task)? {
+                    TaskPayload::Completed(completed) => completed.stderr,
+                    TaskPayload::Failed(failed) => failed.stderr,
+                    TaskPayload::Canceled { stderr, .. } => stderr,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(stderr, named.then_some(Content::of(blob.as_bytes())));
+                assert!(stderr.is_none_or(|stderr| matches!(stderr, Content::Blob(_))));
+                Ok(())
+            })
+            .unwrap();
+        }
     }
 }
 

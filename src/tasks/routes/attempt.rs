@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::super::fence::Fence;
 use super::super::members::Members;
 use super::super::request;
+use super::blob::BlobReference;
 use super::json;
 use super::worker::Following;
 use crate::capability::Capability;
@@ -112,6 +113,9 @@ pub(crate) struct TaskCompletion {
     /// `range_end`.
     #[schema(value_type = Option<Vec<Object>>)]
     datasets_published: Option<Vec<serde_json::Value>>,
+    /// What the program wrote to standard error, put as a blob of the task's before.
+    #[schema(nullable = false)]
+    stderr: Option<BlobReference>,
 }
 
 /// What was recorded.
