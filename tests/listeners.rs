@@ -296,8 +296,7 @@ fn a_worker_works_where_all_three_listeners_speak_tls() {
     authority.sign("a");
     let handler =
         "[[handlers]]\nintent_type = \"work\"\nhandler_name = \"h\"\nkind = \"worker\"\npool = \"p\"\n";
-    let tokens =
-        work::token("people", &["intent.write"]) + &work::token("worker", &["worker", "intent.write"]);
+    let tokens = work::token("people", &["intent.write"]) + &work::token("worker", &["worker"]);
     let file = directory.path().join("gesta.toml");
     fs::write(&file, tokens + "workers = [\"*\"]\npools = [\"*\"]\n" + handler).unwrap();
     let mut settings = authority.settings("a");
@@ -329,11 +328,11 @@ fn a_worker_works_where_all_three_listeners_speak_tls() {
     let submitted = gesta(&submit, Some(&ca));
     assert!(submitted.status.success(), "{submitted:?}");
     let (internal, task) = (server.url_of("internal"), server.url_of("task"));
-    // What it writes to standard error is kept by way of the public listener.
+    // What it writes to standard error is kept by way of the task listener.
     let exec = "sh -c 'echo said >&2; echo {}'";
     let worker =
         ["worker", "--exec", exec, "--pool", "p", "--once", "--json", "--token", "worker", "--url", internal];
-    let worker = [worker.as_slice(), &["--task-url", task, "--blob-url", &public]].concat();
+    let worker = [worker.as_slice(), &["--task-url", task]].concat();
     let unknown = gesta(&worker, None);
     assert_eq!(unknown.status.code(), Some(2), "whom to believe has to be said: {unknown:?}");
     let done = gesta(&worker, Some(&ca));

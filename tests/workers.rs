@@ -30,7 +30,7 @@ fn token(name: &str, roles: &[&str]) -> String {
 fn with_tokens(data: &Path) -> Command {
     let file = data.join("gesta.toml");
     let people = token(PEOPLE, &["intent.write", "log.read", "operator", "auditor"]);
-    fs::write(&file, people + &token(WORKER, &["worker", "intent.write"])).unwrap();
+    fs::write(&file, people + &token(WORKER, &["worker"])).unwrap();
     let mut command = serve(&data.join("data"), &["decider.enabled=true"]);
     command.arg("--config").arg(file);
     command
@@ -200,18 +200,38 @@ fn a_program_that_fails_for_good_ends_the_execution_and_one_that_fails_for_now_i
 }
 
 #[test]
-fn what_a_program_writes_to_standard_error_is_kept_as_a_blob() {
+fn what_a_program_writes_to_standard_error_is_a_blob_that_the_record_names() {
     let data = tempfile::tempdir().unwrap();
     let server = start(data.path());
     register(&server, &json!({}));
-    submit(&server, "c", json!({}));
-    let url = server.url();
-    worker(&server, "sh -c 'echo why >&2; exit 64'", &["--once", "--blob-url", &url]).output().unwrap();
-    let hex = gesta_log_format::Digest::of(b"why\n").hex();
-    let blob = data.path().join(format!("data/blobs/sha256/{}/{hex}", &hex[..2]));
-    assert_eq!(fs::read(blob).unwrap(), b"why\n");
-    let (_, payload) = ended(&server, "c");
-    assert!(payload["error"]["message"].as_str().unwrap().contains(&hex), "{payload}");
+    for (correlation_id, program, type_name) in [
+        ("a", "sh -c 'echo why >&2; exit 64'", "failed"),
+        ("b", "sh -c 'printf \"\\377 fine\" >&2; echo {}'", "completed"),
+        ("c", "echo {}", "completed"),
+    ] {
+        submit(&server, correlation_id, json!({}));
+        let output = worker(&server, program, &["--once"]).output().unwrap();
+        let journal = String::from_utf8(output.stdout).unwrap();
+        let payload = record(&server, correlation_id, "TASK", type_name)["payload"].clone();
+        let expected: &[u8] = match correlation_id {
+            "a" => b"why\n",
+            "b" => b"\xff fine",
+            _ => {
+                assert_eq!(payload.get("stderr"), None);
+                continue;
+            }
+        };
+        let digest = gesta_log_format::Digest::of(expected);
+        let blob = json!({
+            "$blob": digest.to_string(), "media_type": "text/plain", "size_bytes": expected.len(),
+        });
+        assert_eq!(payload["stderr"], blob);
+        assert!(journal.contains(&digest.to_string()), "{journal}");
+        let message = payload["error_message"].as_str().unwrap_or_default();
+        assert!(!message.contains(&digest.hex()), "{message}");
+        let read = request(&server, "GET", &format!("/api/blob/sha256/{}", digest.hex()), "");
+        assert_eq!((read.status, read.body.as_slice()), (200, expected));
+    }
 }
 
 #[test]

@@ -30,14 +30,13 @@ use crate::limits::WORKER_ID_BYTES_MAX;
 /// For how long a claim waits for a task; then it is asked again.
 const CLAIM_WAIT: Duration = Duration::from_secs(30);
 
-/// For how long a report waits until standard error is kept.
+/// For how long a report waits at most until standard error is kept.
 const BLOB_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What all attempts of a worker share.
 struct Ground {
     internal: Server,
     tasks: Server,
-    blobs: Option<Server>,
     worker_id: String,
     pools: Vec<String>,
     command: Vec<String>,
@@ -83,12 +82,10 @@ fn ground(arguments: args::Worker) -> Result<Ground, Failure> {
     let identity = arguments.cert.clone().zip(arguments.key.clone());
     let identity = identity.map(|(certificate, key)| Identity { certificate, key });
     let trust = remote::trust(arguments.ca.as_deref(), identity.as_ref())?;
-    let server = |url: &str| remote::server_at(url, token.as_deref(), trust.as_ref());
     Ok(Ground {
-        internal: server(&arguments.url)?,
+        internal: remote::server_at(&arguments.url, token.as_deref(), trust.as_ref())?,
         // It takes the capability tokens of attempts and no other.
         tasks: remote::server_at(&arguments.task_url, None, trust.as_ref())?,
-        blobs: arguments.blob_url.as_deref().map(server).transpose()?,
         worker_id,
         pools: arguments.pools,
         command,

@@ -19,15 +19,9 @@ pub struct Worker {
     /// Base URL of the server's internal listener, where tasks are claimed
     #[arg(long, env = "GESTA_INTERNAL_URL")]
     pub url: String,
-    /// Base URL of its task listener, where attempts report
+    /// Base URL of its task listener, where attempts report and standard error is kept
     #[arg(long, env = "GESTA_TASK_URL", value_name = "URL")]
     pub task_url: String,
-    /// Base URL of its public listener, where the standard error of programs is kept as blobs
-    ///
-    /// Without it, and where it cannot be reached or the token lacks intent.write, the end of what a program that
-    /// failed wrote is part of the error message, and the rest is lost.
-    #[arg(long, value_name = "URL")]
-    pub blob_url: Option<String>,
     /// Name of this worker in the log, which its token has to admit [default: host name and process id]
     #[arg(long, value_name = "ID")]
     pub worker_id: Option<String>,

@@ -16,8 +16,10 @@ use super::journal::Note;
 use super::link::{Link, Lost, json};
 use super::outcome::{self, Failed, Outcome};
 use super::program::{Finished, Kept, Program};
-use super::wire::{Claimed, Input, Report, Status, Task};
-use crate::client::{Answer, Caller};
+use super::wire::{Blob, Claimed, Input, Report, Status, Task};
+use crate::client::{Answer, Refusal};
+
+const BLOB_NOT_FOUND: &str = "BLOB_NOT_FOUND";
 
 /// How an attempt ended, as far as this worker knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,10 +211,11 @@ impl Attempt<'_> {
     /// # Errors
     /// [`Lost`].
     async fn report(&self, link: &mut Link<'_>, verdict: Verdict<'_>, stderr: &Kept) -> Result<Ended, Lost> {
-        let blob = keep(self.ground, stderr).await;
+        let mut blob = self.keep(link, stderr).await?;
+        let mut was_kept_again = false;
         let (mut status, mut result, mut failed) = (verdict.status, verdict.result, verdict.failed);
         loop {
-            let message = failed.as_ref().map(|failed| outcome::message(&failed.why, stderr, blob.as_ref()));
+            let message = failed.as_ref().map(|failed| outcome::message(&failed.why, stderr));
             let retryable = failed.as_ref().map(|failed| failed.retryable);
             let until = link.lease_until.max(Instant::now()) + link.lease();
             let report = Report {
@@ -222,6 +225,7 @@ impl Attempt<'_> {
                 retryable,
                 code: failed.as_ref().map(|failed| failed.code.as_str()),
                 error_message: message.as_deref(),
+                stderr: blob.as_ref(),
             };
             match link.call("/v1/task/complete", json(&report), until).await {
                 Ok(Answer { .. }) => {
@@ -231,20 +235,59 @@ impl Attempt<'_> {
                         status,
                         retryable,
                         error_message: message.as_deref(),
-                        stderr: blob.map(|digest| digest.to_string()),
+                        stderr: blob.map(|blob| blob.digest.to_string()),
                         took_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
                     });
                     return Ok(Ended::Reported(status));
                 }
-                // The same program would give the same result, so the attempt is failed for good.
+                Err(Lost::Refused(refusal)) if blob.is_some() && lacks_stderr(&refusal) => {
+                    blob = match was_kept_again {
+                        false => self.keep(link, stderr).await?,
+                        true => self.stderr_lost(link, refusal.to_string()),
+                    };
+                    was_kept_again = true;
+                }
+                // The same program would give the same result, so the attempt is failed for good; not so where it put a
+                // blob that the server has forgotten.
                 Err(Lost::Refused(refusal)) if result.is_some() && is_about_result(refusal.status) => {
                     let why = format!("the result was refused: {refusal}");
-                    let refused = Failed::new("RESULT_INVALID", why, false);
+                    let refused = Failed::new("RESULT_INVALID", why, refusal.reason_code == BLOB_NOT_FOUND);
                     (status, result, failed) = (Status::Failed, None, Some(refused));
                 }
                 Err(lost) => return Err(lost),
             }
         }
+    }
+
+    /// Puts what the program wrote to standard error, where it wrote something. That it cannot be kept is no reason to lose
+    /// the result, and neither is the time that it takes.
+    ///
+    /// # Errors
+    /// [`Lost::Stale`].
+    async fn keep(&self, link: &mut Link<'_>, stderr: &Kept) -> Result<Option<Blob>, Lost> {
+        if stderr.bytes.is_empty() {
+            return Ok(None);
+        }
+        let digest = Digest::of(&stderr.bytes);
+        let until = Instant::now() + self.ground.blob_patience.min(link.lease() / 2);
+        match link.put(&digest, stderr.bytes.clone().into(), until).await {
+            Ok(()) => {
+                let size_bytes = stderr.bytes.len() as u64;
+                Ok(Some(Blob { digest, media_type: "text/plain", size_bytes }))
+            }
+            Err(Lost::Stale) => Err(Lost::Stale),
+            Err(Lost::LeaseOver) => {
+                Ok(self.stderr_lost(link, "the server has not taken it in time".to_owned()))
+            }
+            Err(Lost::Refused(refusal)) => Ok(self.stderr_lost(link, refusal.to_string())),
+        }
+    }
+
+    /// The report goes on without it.
+    fn stderr_lost(&self, link: &Link<'_>, why: String) -> Option<Blob> {
+        let (task_id, attempt) = (&link.fence().task_id, link.fence().attempt);
+        self.ground.journal.note(&Note::StderrLost { task_id, attempt, why });
+        None
     }
 }
 
@@ -258,15 +301,9 @@ fn is_about_result(status: StatusCode) -> bool {
     )
 }
 
-/// Puts what a program wrote to standard error into a blob. That it cannot be kept is no reason to lose the result.
-async fn keep(ground: &Ground, stderr: &Kept) -> Option<Digest> {
-    let server = ground.blobs.as_ref().filter(|_| !stderr.bytes.is_empty())?;
-    let digest = Digest::of(&stderr.bytes);
-    let mut caller = Caller::new(server.clone());
-    let body = crate::client::Body::new(stderr.bytes.clone().into());
-    let request = server.put(&format!("/api/blob/sha256/{}", digest.hex()), body);
-    let put = timeout(ground.blob_patience, caller.call(request)).await;
-    matches!(put, Ok(Ok(answer)) if answer.status.is_success()).then_some(digest)
+/// Whether the server does not know the blob of standard error any more. It forgets who put what when it ends.
+fn lacks_stderr(refusal: &Refusal) -> bool {
+    refusal.reason_code == BLOB_NOT_FOUND && refusal.pointer.as_deref() == Some("/stderr")
 }
 
 /// Whether this attempt was told that the server ends, counted among all.

@@ -27,6 +27,8 @@ pub(super) enum Note<'a> {
     Claimed { task_id: &'a str, attempt: u64 },
     /// The server asks that the attempt be stopped.
     CancelRequested { task_id: &'a str, attempt: u64 },
+    /// What the program wrote to standard error is not kept.
+    StderrLost { task_id: &'a str, attempt: u64, why: String },
     /// It has ended, and the server knows.
     Reported {
         task_id: &'a str,
@@ -81,6 +83,9 @@ impl fmt::Display for Note<'_> {
             Self::Claimed { task_id, attempt } => write!(f, "{task_id} attempt {attempt}: claimed"),
             Self::CancelRequested { task_id, attempt } => {
                 write!(f, "{task_id} attempt {attempt}: a cancel was requested")
+            }
+            Self::StderrLost { task_id, attempt, why } => {
+                write!(f, "{task_id} attempt {attempt}: standard error is not kept: {why}")
             }
             Self::Reported { task_id, attempt, status, retryable, error_message, stderr: _, took_ms } => {
                 write!(f, "{task_id} attempt {attempt}: {status:?} after {took_ms} ms")?;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use hyper::StatusCode;
+use bytes::Bytes;
+use gesta_log_format::Digest;
 use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::{Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Ground;
 use super::wire::{Beaten, ClaimOne, Claimed, Fence, Task};
-use crate::client::{Answer, Backoff, Body, Caller, Refusal, bearer};
+use crate::client::{Answer, Backoff, Body, Caller, Refusal, Server, bearer};
 
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -105,10 +107,27 @@ impl<'a> Link<'a> {
     /// # Errors
     /// [`Lost`].
     pub(super) async fn call(&mut self, path: &str, body: Body, until: Instant) -> Result<Answer, Lost> {
+        self.repeat(|server| server.post(path, body.clone()), until).await
+    }
+
+    /// Puts a blob, as [`Link::call`].
+    ///
+    /// # Errors
+    /// [`Lost`].
+    pub(super) async fn put(&mut self, digest: &Digest, bytes: Bytes, until: Instant) -> Result<(), Lost> {
+        let path = format!("/v1/task/blob/sha256/{}", digest.hex());
+        self.repeat(|server| server.put(&path, Body::new(bytes.clone())), until).await.map(drop)
+    }
+
+    async fn repeat(
+        &mut self,
+        request: impl Fn(&Server) -> Request<Body>,
+        until: Instant,
+    ) -> Result<Answer, Lost> {
         let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT);
         let mut renewed = false;
         loop {
-            let (why, retry_after) = match self.try_call(path, body.clone(), until).await {
+            let (why, retry_after) = match self.try_call(&request, until).await {
                 Ok(answer) => {
                     self.ground.outage.back();
                     return Ok(answer);
@@ -136,8 +155,12 @@ impl<'a> Link<'a> {
         }
     }
 
-    async fn try_call(&mut self, path: &str, body: Body, until: Instant) -> Result<Answer, Trouble> {
-        let mut request = self.tasks.server().post(path, body);
+    async fn try_call(
+        &mut self,
+        request: impl Fn(&Server) -> Request<Body>,
+        until: Instant,
+    ) -> Result<Answer, Trouble> {
+        let mut request = request(self.tasks.server());
         request.headers_mut().insert(AUTHORIZATION, self.capability.clone());
         judge(answered(&mut self.tasks, request, until).await?)
     }
@@ -162,11 +185,7 @@ impl<'a> Link<'a> {
 }
 
 /// An answer, whatever it is.
-async fn answered(
-    caller: &mut Caller,
-    request: hyper::Request<Body>,
-    until: Instant,
-) -> Result<Answer, Trouble> {
+async fn answered(caller: &mut Caller, request: Request<Body>, until: Instant) -> Result<Answer, Trouble> {
     let patience = ANSWER_PATIENCE.min(until.saturating_duration_since(Instant::now()));
     let passing = |why| Trouble::Passing { why, retry_after: None };
     match timeout(patience, caller.call(request)).await {

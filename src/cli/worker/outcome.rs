@@ -3,7 +3,6 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 
-use gesta_log_format::Digest;
 use serde_json::value::RawValue;
 
 use super::program::Kept;
@@ -68,20 +67,14 @@ fn result(stdout: &Kept) -> Result<&RawValue, String> {
     }
 }
 
-/// What the log is told of a failure: why, and what the program wrote to standard error, as far as there is room, with
-/// the digest of the blob that holds more of it.
-pub(super) fn message(why: &str, stderr: &Kept, blob: Option<&Digest>) -> String {
+/// What the log is told of a failure: why, and the end of what the program wrote to standard error, as far as there is
+/// room.
+pub(super) fn message(why: &str, stderr: &Kept) -> String {
     let mut message = cut_last(why, WORKER_ERROR_BYTES_MAX / 2).to_owned();
     if stderr.bytes.trim_ascii().is_empty() {
         return message;
     }
-    let bytes = stderr.bytes.len() as u64 + stderr.lost;
-    match blob {
-        Some(digest) => {
-            message.push_str(&format!("; standard error ({bytes} bytes) is the blob {digest}, and ends: "))
-        }
-        None => message.push_str("; standard error ends: "),
-    }
+    message.push_str("; standard error ends: ");
     let text = String::from_utf8_lossy(stderr.bytes.trim_ascii());
     let text: String = text.chars().map(|char| if is_plain(char) { char } else { ' ' }).collect();
     message.push_str(cut_last(&text, WORKER_ERROR_BYTES_MAX.saturating_sub(message.len())));
@@ -141,13 +134,11 @@ mod tests {
 
     #[test]
     fn a_message_has_the_end_of_standard_error_and_never_more_bytes_than_there_is_room_for() {
-        assert_eq!(message("why", &kept(" \n"), None), "why");
-        assert_eq!(message("why", &kept("a\u{1b}[1mb\n"), None), "why; standard error ends: a [1mb");
+        assert_eq!(message("why", &kept(" \n")), "why");
+        assert_eq!(message("why", &kept("a\u{1b}[1mb\n")), "why; standard error ends: a [1mb");
         let long = kept(&"ä".repeat(WORKER_ERROR_BYTES_MAX));
-        let digest = Digest::of(&long.bytes);
-        for message in [message("why", &long, Some(&digest)), message(&"y".repeat(9000), &long, None)] {
+        for message in [message("why", &long), message(&"y".repeat(9000), &long)] {
             assert!(message.len() <= WORKER_ERROR_BYTES_MAX && message.ends_with('ä'));
         }
-        assert!(message("why", &long, Some(&digest)).contains(&digest.to_string()));
     }
 }

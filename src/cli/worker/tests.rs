@@ -51,7 +51,6 @@ fn ground(fake: &Fake, exec: &str) -> Ground {
     Ground {
         internal: server(Some("worker-token")),
         tasks: server(None),
-        blobs: None,
         worker_id: "w-1".to_owned(),
         pools: vec!["p".to_owned()],
         command: command::split(exec).unwrap(),
@@ -64,10 +63,15 @@ fn ground(fake: &Fake, exec: &str) -> Ground {
     }
 }
 
-/// With a place for what programs write to standard error.
-fn keeping(fake: &Fake, exec: &str) -> Ground {
-    let ground = ground(fake, exec);
-    Ground { blobs: Some(ground.internal.clone()), ..ground }
+/// Where a program's standard error is put.
+fn blob_path(stderr: &[u8]) -> &'static str {
+    format!("/v1/task/blob/sha256/{}", Digest::of(stderr).hex()).leak()
+}
+
+/// How a report names it.
+fn blob(stderr: &[u8]) -> Value {
+    let digest = Digest::of(stderr).to_string();
+    json!({"$blob": digest, "media_type": "text/plain", "size_bytes": stderr.len()})
 }
 
 fn once() -> Shift {
@@ -151,30 +155,69 @@ fn a_program_that_fails_is_reported_with_its_exit_code_and_the_end_of_its_standa
 }
 
 #[test]
-fn standard_error_is_kept_as_a_blob_where_there_is_a_place_for_it() {
+fn standard_error_is_put_with_the_capability_and_named_by_the_report_of_any_end() {
     test(async |fake| {
-        give(&fake, [claimed(1, LONG_MS)]);
-        let failing = "sh -c 'echo oops >&2; exit 65'";
-        assert_eq!(Worker::start_on(keeping(&fake, failing), once()).ended().await, FAILED);
-        let digest = Digest::of(b"oops\n");
-        assert_eq!(fake.calls(&format!("/api/blob/sha256/{}", digest.hex())).len(), 1);
-        let report = fake.report();
-        assert_eq!(report["retryable"], false);
-        assert!(report["error_message"].as_str().unwrap().contains(&digest.to_string()));
+        for (program, tally, status) in [
+            ("sh -c 'echo oops >&2; exit 65'", FAILED, "Failed"),
+            ("sh -c 'echo oops >&2; echo {}'", COMPLETED, "Completed"),
+        ] {
+            let before = fake.calls(COMPLETE).len();
+            give(&fake, [claimed(1, LONG_MS)]);
+            assert_eq!(Worker::start(&fake, program, once()).ended().await, tally);
+            let puts = fake.calls(blob_path(b"oops\n"));
+            assert_eq!((puts.len(), puts[before].token.as_str()), (before + 1, "capability-0"));
+            let report = &fake.calls(COMPLETE)[before].body;
+            assert_eq!((&report["status"], &report["stderr"]), (&json!(status), &blob(b"oops\n")));
+            assert!(!report["error_message"].to_string().contains("sha256"), "{report}");
+        }
     });
 }
 
 #[test]
 fn a_blob_that_cannot_be_kept_costs_nothing_else() {
+    for reply in [problem(413, "BODY_TOO_LARGE"), problem(503, "BLOB_TRANSFERS_FULL"), Reply::Never] {
+        test(async |fake| {
+            give(&fake, [claimed(1, LONG_MS)]);
+            fake.script(blob_path(b"oops\n"), std::iter::repeat_n(reply, 50));
+            let ground = ground(&fake, "sh -c 'echo oops >&2; exit 1'");
+            let ground = Ground { blob_patience: Duration::from_millis(250), ..ground };
+            assert_eq!(Worker::start_on(ground, once()).ended().await, FAILED);
+            let report = fake.report();
+            assert_eq!(report.get("stderr"), None);
+            let message = report["error_message"].as_str().unwrap();
+            assert!(message.ends_with("standard error ends: oops"), "{message}");
+        });
+    }
+}
+
+#[test]
+fn a_blob_that_the_server_has_forgotten_is_put_again_once() {
+    let forgotten = || {
+        let problem = json!({"reason_code": "BLOB_NOT_FOUND", "detail": "", "pointer": "/stderr"});
+        Reply::Json(400, problem)
+    };
+    for (times, puts, named) in [(1, 2, Some(blob(b"said\n"))), (2, 2, None)] {
+        test(async |fake| {
+            give(&fake, [claimed(1, LONG_MS)]);
+            fake.script(COMPLETE, std::iter::repeat_n(forgotten(), times));
+            let ground = ground(&fake, "sh -c 'echo said >&2; echo {}'");
+            assert_eq!(Worker::start_on(ground, once()).ended().await, COMPLETED);
+            assert_eq!(fake.calls(blob_path(b"said\n")).len(), puts);
+            let reports = fake.calls(COMPLETE);
+            assert_eq!((reports.len(), reports[times].body.get("stderr")), (times + 1, named.as_ref()));
+        });
+    }
+}
+
+#[test]
+fn a_result_whose_blob_the_server_has_forgotten_is_tried_again() {
     test(async |fake| {
         give(&fake, [claimed(1, LONG_MS)]);
-        let digest = Digest::of(b"oops\n");
-        let path: &'static str = format!("/api/blob/sha256/{}", digest.hex()).leak();
-        fake.script(path, [problem(403, "FORBIDDEN")]);
-        let failing = "sh -c 'echo oops >&2; exit 1'";
-        assert_eq!(Worker::start_on(keeping(&fake, failing), once()).ended().await, FAILED);
-        let message = fake.report()["error_message"].as_str().unwrap().to_owned();
-        assert!(message.ends_with("standard error ends: oops"), "{message}");
+        let problem = json!({"reason_code": "BLOB_NOT_FOUND", "detail": "", "pointer": "/result/rows"});
+        fake.script(COMPLETE, [Reply::Json(400, problem)]);
+        assert_eq!(Worker::start(&fake, "echo {}", once()).ended().await, FAILED);
+        let report = &fake.calls(COMPLETE)[1].body;
+        assert_eq!((&report["code"], &report["retryable"]), (&json!("RESULT_INVALID"), &json!(true)));
     });
 }
 

@@ -1,5 +1,6 @@
 //! What a worker sends and is answered: page 2 of the contracts.
 
+use gesta_log_format::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -93,6 +94,21 @@ pub(super) struct Report<'a> {
     pub(super) code: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error_message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stderr: Option<&'a Blob>,
+}
+
+/// A blob that the server has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Blob {
+    #[serde(rename = "$blob", serialize_with = "text")]
+    pub(super) digest: Digest,
+    pub(super) media_type: &'static str,
+    pub(super) size_bytes: u64,
+}
+
+fn text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
 }
 
 /// How an attempt ended.
