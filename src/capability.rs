@@ -18,7 +18,7 @@ mod tests;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use claims::{
     Claims, Dataset, Grant, OPERATOR_ROLE, PLATFORM_AUDIENCE, Prefixes, ServiceClaims, ServiceGrant,
@@ -115,6 +115,13 @@ impl Capabilities {
             files: TaskKeyFiles::new(Path::new("unused")),
             rotating: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// First second, since 1970, in which the capability is no longer good that is minted now for an attempt that may take
+    /// `timeout`.
+    #[must_use]
+    pub fn expiry(&self, timeout: Duration) -> u64 {
+        set::capability_expiry(unix_seconds(), timeout)
     }
 
     fn replace(&self, set: KeySet) {

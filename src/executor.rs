@@ -8,6 +8,7 @@
 
 pub mod boot;
 mod builtin;
+mod bundle;
 pub mod cancel;
 mod course;
 mod deadlines;

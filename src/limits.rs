@@ -287,8 +287,6 @@ bounds! {
     OBJECT_RECORDS_MAX: usize = 1024;
     /// Time for which a credential for objects is good, in seconds; never longer than the capability that it is asked for with.
     OBJECT_CREDENTIAL_SECONDS: u64 = 3600;
-    /// Time for which a URL is good that the server has signed, such as that of a bundle, in seconds.
-    OBJECT_URL_SECONDS: u64 = 3600;
 
     /// Largest batch of rows that a task publishes, in bytes; more is 400 `BATCH_INVALID`.
     ROW_BATCH_BYTES_MAX: u64 = 16 * MIB as u64;

@@ -64,11 +64,10 @@ impl Objects {
         record::find(&self.store, stream_id, object)
     }
 
-    /// Path and query of a GET of the blob, signed: good for [`limits::OBJECT_URL_SECONDS`] on the task listener, and for
-    /// nothing else.
+    /// Path and query of a GET of the blob, signed: good on the task listener until `expires`, in seconds since 1970, and
+    /// for nothing else.
     #[must_use]
-    pub fn blob_url(&self, digest: &Digest) -> String {
-        let expires = unix_seconds() + limits::OBJECT_URL_SECONDS;
+    pub fn blob_url(&self, digest: &Digest, expires: u64) -> String {
         let session = Session::new(expires, Grant::Blob { sha256: digest.hex() });
         let path = name::blob_path(digest);
         let query = self.signer.issue(&session).sign("GET", &path, expires);

@@ -22,7 +22,7 @@ mod verdict;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gesta_log_format::{Digest, Index};
+use gesta_log_format::Index;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ use crate::config;
 use crate::limits;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
-use crate::tasks::Tasks;
+use crate::tasks::{BundleUrl, Tasks};
 use call::{Caller, Patience, SystemResolver};
 use circuit::{Circuits, Tolerance};
 use metrics::Metrics;
@@ -40,9 +40,6 @@ use policy::Policy;
 use retry::Pace;
 use schedule::{Schedule, Share};
 use target::Listed;
-
-/// Where a runner gets a bundle by its SHA-256: a URL that is good for it alone. None where bundles are not served.
-pub type BundleUrl = Box<dyn Fn(&Digest) -> Option<String> + Send + Sync>;
 
 /// The parts of a server that posting works with.
 pub struct Parts<'a> {

@@ -50,6 +50,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 pub use clock::{Clock, Now, SystemClock};
 
 pub(crate) use buffer::{BufferPublish, Publication, Recorded, read_publication};
+pub use push::BundleUrl;
 pub(crate) use push::{PushError, Unheard};
 pub(crate) use request::fence as read_fence;
 pub(crate) use routes::{TaskFence, internal_router, public_router, task_router};

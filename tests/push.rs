@@ -12,7 +12,10 @@ mod world;
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use runner::{Invocation, Runner};
 use support::Intent;
@@ -115,6 +118,75 @@ fn a_runner_gets_its_task_keeps_it_alive_and_completes_it() {
     assert_eq!(claimed["payload"]["lease_expires_at"], invocation.body["lease_expires_at"]);
     assert!(world.metric("push_calls_total{result=\"accepted\"}") >= 1.0);
     world.check_replay();
+}
+
+/// GET of an absolute URL of the task listener, with another query if one is given.
+fn get_of(url: &str, query: impl FnOnce(&str) -> String) -> support::Response {
+    let rest = url.strip_prefix("http://").unwrap();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap());
+    let (path, signed) = path.split_once('?').unwrap();
+    let mut client = support::Client::new(authority.parse().unwrap());
+    client.get(&format!("{path}?{}", query(signed)))
+}
+
+#[test]
+fn a_runner_gets_the_bundle_that_its_handler_is_registered_with() {
+    let runner = Runner::start(&[]);
+    let world = world_of(&runner);
+    let bytes = b"the bundle's bytes";
+    let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let url = format!("http://{}/run", runner.address());
+    let registration = json!({
+        "intent_type": "work", "handler_name": "h", "kind": "push", "url": url, "bundle_sha256": digest,
+    });
+    let refused = world.post("/api/intent/handlers", &registration);
+    check_problem(&refused, 400, "BLOB_NOT_FOUND", Some("/bundle_sha256"));
+    let everyone = [("Authorization", "Bearer everyone")];
+    let put = world.server().client().request("PUT", &format!("/api/blob/sha256/{digest}"), &everyone, bytes);
+    assert!(matches!(put.status, 200 | 201), "{}", put.text());
+    register(&world, "work", &runner, &json!({ "bundle_sha256": digest }));
+    world.submit("c", "work");
+    let invocation = runner.next();
+    let bundle_url = invocation.body["bundle_url"].as_str().unwrap();
+    assert!(
+        bundle_url.starts_with(&format!("http://{}/", world.server().address_of("task"))),
+        "{bundle_url}"
+    );
+    let got = get_of(bundle_url, str::to_owned);
+    assert_eq!((got.status, got.body.as_slice()), (200, &bytes[..]));
+    // Nothing of the query may be changed, least of all when it expires.
+    for changed in ["expires=1", "expires=9"] {
+        let refused = get_of(bundle_url, |query| query.replacen("expires=", changed, 1));
+        check_problem(&refused, 403, "BAD_SIGNATURE", None);
+    }
+    let elsewhere = bundle_url.replace(&digest, &"0".repeat(64));
+    check_problem(&get_of(&elsewhere, str::to_owned), 403, "BAD_SIGNATURE", None);
+    world.complete(&claim(&invocation), &json!({}));
+    world.course("c", "EXECUTION completed");
+}
+
+#[test]
+fn a_bundle_is_fetched_from_where_the_configuration_says() {
+    let runner = Runner::start(&[]);
+    let address = runner.address();
+    let (allowed, private) = (format!("push.allow_hosts={address}"), format!("push.allow_private={address}"));
+    let world = World::with(&[&allowed, &private, "tasks.public_url=https://tasks.example:7443"]);
+    let digest: String = Sha256::digest(b"b").iter().map(|byte| format!("{byte:02x}")).collect();
+    let everyone = [("Authorization", "Bearer everyone")];
+    world.server().client().request("PUT", &format!("/api/blob/sha256/{digest}"), &everyone, b"b");
+    register(&world, "work", &runner, &json!({ "bundle_sha256": digest, "timeout_seconds": 60 }));
+    world.submit("c", "work");
+    let invocation = runner.next();
+    let bundle_url = invocation.body["bundle_url"].as_str().unwrap();
+    let start = format!("https://tasks.example:7443/objects/sha256/{digest}?expires=");
+    let query = bundle_url.strip_prefix(&start).unwrap_or_else(|| panic!("{bundle_url}"));
+    // As long as the capability: the attempt's time and five minutes.
+    let expires: u64 = query.split_once('&').unwrap().0.parse().unwrap();
+    let capability = invocation.body["capability_token"].as_str().unwrap();
+    let claims = URL_SAFE_NO_PAD.decode(capability.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&claims).unwrap();
+    let capability_expires = claims["exp"].as_u64().unwrap();
+    assert!((expires..=expires + 5).contains(&capability_expires), "{expires} {capability_expires}");
 }
 
 #[test]

@@ -58,16 +58,27 @@ impl<D: Disk> Store<D> {
         references: &dyn References,
     ) -> Result<(), CheckError> {
         for (at, Reference { digest, size_bytes, .. }) in find(content) {
-            let theirs = caller.may_read_all()
-                || self.puts.has(caller, &digest)
-                || references
-                    .readable(&digest, caller)
-                    .map_err(|problem| CheckError::Log(Box::new(problem)))?;
-            if !theirs || self.len(&digest)? != Some(size_bytes) {
+            if self.len_for(&digest, caller, references)? != Some(size_bytes) {
                 let pointer = json::pointer_at(content, at);
                 return Err(CheckError::NotFound { pointer, digest, size_bytes });
             }
         }
         Ok(())
+    }
+
+    /// The length of a blob that is here, durably, and is the caller's to refer to. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The disk or the log cannot tell.
+    pub fn len_for(
+        &self,
+        digest: &Digest,
+        caller: &Principal,
+        references: &dyn References,
+    ) -> Result<Option<u64>, CheckError> {
+        let theirs = caller.may_read_all()
+            || self.puts.has(caller, digest)
+            || references.readable(digest, caller).map_err(|problem| CheckError::Log(Box::new(problem)))?;
+        Ok(if theirs { self.len(digest)? } else { None })
     }
 }

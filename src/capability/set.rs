@@ -199,7 +199,7 @@ impl KeySet {
             sub: subject(task_id),
             iat: issue.at,
             nbf: None,
-            exp: expiry(issue.at, timeout.saturating_add(Duration::from_secs(CAPABILITY_SPARE_SECONDS))),
+            exp: capability_expiry(issue.at, *timeout),
             jti: issue.id.to_string(),
             org_id: stream_id.clone(),
             task_id: task_id.clone(),
@@ -240,6 +240,11 @@ impl KeySet {
 
 fn subject(task_id: &str) -> String {
     format!("task:{task_id}")
+}
+
+/// When the capability of an attempt that may take `timeout` expires, if it is minted at `at`: seconds since 1970.
+pub(super) fn capability_expiry(at: u64, timeout: Duration) -> u64 {
+    expiry(at, timeout.saturating_add(Duration::from_secs(CAPABILITY_SPARE_SECONDS)))
 }
 
 fn expiry(at: u64, lifetime: Duration) -> u64 {

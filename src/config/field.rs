@@ -41,6 +41,8 @@ pub enum Kind {
     OptionalAddress,
     /// The log's name, or empty.
     Origin,
+    /// `scheme://host[:port]`, or empty.
+    OptionalWebOrigin,
     /// A list of `scheme://host[:port]`.
     WebOrigins,
     /// A list of `host[:port]`.
@@ -134,6 +136,9 @@ impl Field {
                 "an IP address and a port, such as \"127.0.0.1:7070\", or empty".to_owned()
             }
             Kind::Origin => "1 to 255 visible ASCII characters without `+`, or empty".to_owned(),
+            Kind::OptionalWebOrigin => {
+                "an origin, such as \"https://tasks.example:7071\", or empty".to_owned()
+            }
             Kind::WebOrigins => "a list of origins, such as \"https://app.example\"".to_owned(),
             Kind::Hosts => "a list of hosts, such as \"runner.example\" or \"10.0.0.5:8443\"".to_owned(),
         }
@@ -149,7 +154,8 @@ impl Field {
             | Kind::OptionalPath
             | Kind::Address
             | Kind::OptionalAddress
-            | Kind::Origin => Some(Value::Text(text.to_owned())),
+            | Kind::Origin
+            | Kind::OptionalWebOrigin => Some(Value::Text(text.to_owned())),
             Kind::WebOrigins | Kind::Hosts => {
                 let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
                 Some(Value::List(parts.map(str::to_owned).collect()))
@@ -178,6 +184,7 @@ impl Field {
             (Kind::Origin, Value::Text(text)) => {
                 text.len() <= 255 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'+')
             }
+            (Kind::OptionalWebOrigin, Value::Text(text)) => text.is_empty() || is_web_origin(text),
             (Kind::WebOrigins, Value::List(list)) => list.iter().all(|origin| is_web_origin(origin)),
             (Kind::Hosts, Value::List(list)) => list.iter().all(|host| push::is_host(host)),
             (Kind::Integer { .. }, Value::Switch(_) | Value::Text(_) | Value::List(_))
@@ -188,7 +195,8 @@ impl Field {
                 | Kind::OptionalPath
                 | Kind::Address
                 | Kind::OptionalAddress
-                | Kind::Origin,
+                | Kind::Origin
+                | Kind::OptionalWebOrigin,
                 Value::Integer(_) | Value::Switch(_) | Value::List(_),
             )
             | (Kind::WebOrigins | Kind::Hosts, Value::Integer(_) | Value::Switch(_) | Value::Text(_)) => {

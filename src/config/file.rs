@@ -254,7 +254,8 @@ fn field_value(field: &Field, value: &DeValue<'_>) -> Option<Value> {
             | Kind::OptionalPath
             | Kind::Address
             | Kind::OptionalAddress
-            | Kind::Origin,
+            | Kind::Origin
+            | Kind::OptionalWebOrigin,
             value,
         ) => value.as_str().map(|text| Value::Text(text.to_owned())),
         (Kind::Integer { .. }, _) => None,

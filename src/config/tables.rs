@@ -222,6 +222,9 @@ tables! {
         retry_ms: u64, range(Unit::Milliseconds, 1, limits::TASK_RETRY_MS_MAX), Fallback::Integer(limits::TASK_RETRY_MS);
         /// Most claims that wait for a task at once.
         claims_waiting_max: usize, range(Unit::Count, 1, 1_000_000), number(limits::TASK_CLAIMS_WAITING_MAX);
+        /// Where the code that runs tasks reaches the task listener, for URLs that it is sent; empty means the address
+        /// that the listener has, with its scheme.
+        public_url: Option<String>, Kind::OptionalWebOrigin, Fallback::Text("");
         /// File of a secret of at least 32 bytes by which capability tokens are signed (HS256) instead of by the key of
         /// ES256, for local use; empty means none.
         hs256_secret_file: Option<PathBuf>, Kind::OptionalPath, Fallback::Text("");

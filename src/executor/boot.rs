@@ -12,6 +12,7 @@ use gesta_log_format::blob::spill;
 use gesta_replay::event::{Body, Control as Type, Event};
 use tracing::{error, info, warn};
 
+use super::bundle;
 use super::registration::{self, Registration};
 use crate::control::{self, Control};
 use crate::limits;
@@ -102,6 +103,7 @@ async fn register_one(app: &App, handler: &Registration<'static>) -> Result<Opti
     {
         return Ok(None);
     }
+    bundle::demand(app, handler, None).await?;
     let control = Control { type_name: "handler_registered", subject, actor: ACTOR, payload };
     let index = control::append_behind(&app.ingress, &control, standing).await?;
     info!(

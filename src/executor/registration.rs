@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
+use gesta_log_format::Digest;
 use gesta_log_format::json::{self, ErrorKind, Reader, canonical};
 use gesta_replay::event::HandlerKind;
 
+use super::bundle;
 use super::task_fields::{self, Fields};
 use crate::executor::Registry;
 use crate::ingress::request::{Secrets, read_name, refused, rejected};
@@ -155,6 +157,11 @@ impl Registration<'_> {
     }
 
     /// Of the CONTROL `handler_registered`: canonical.
+    /// What its runners load, if they load something.
+    pub fn bundle(&self) -> Option<Digest> {
+        bundle::read(self.fields.get("bundle_sha256")?)
+    }
+
     pub fn payload(&self) -> Vec<u8> {
         let text = |text: &str| {
             let mut out = Vec::new();

@@ -18,8 +18,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Executor;
 use super::registration::{self, subject};
+use super::{Executor, bundle};
 use super::registry::DEFAULTS;
 use crate::auth::{Caller, Role};
 use crate::control::{self, Control, STREAM};
@@ -55,7 +55,8 @@ pub(super) struct NewHandler {
     pool: Option<String>,
     /// Of `push`: where its tasks are posted, at a host of `push.allow_hosts`.
     url: Option<String>,
-    /// The digits of the SHA-256 of the bundle that a runner loads.
+    /// The digits of the SHA-256 of the bundle that a runner loads: a blob that is here, and that the caller has put or may
+    /// read.
     bundle_sha256: Option<String>,
     /// `{dag_name, name}`: what a runner calls it.
     #[schema(value_type = Option<Object>)]
@@ -217,7 +218,7 @@ fn no_metadata() -> Box<RawValue> {
     responses(
         (status = 201, description = "Registered", body = HandlerChanged),
         (status = 200, description = "Replaced, or was registered equally before", body = HandlerChanged),
-        (status = 400, description = "`INVALID_JSON`, `INVALID_INPUT`: also for a kind that is not offered yet; `SECRETS_PRESENT`", body = ProblemBody),
+        (status = 400, description = "`INVALID_JSON`, `INVALID_INPUT`: also for a kind that is not offered yet; `SECRETS_PRESENT`; `BLOB_NOT_FOUND` for a bundle", body = ProblemBody),
         (status = 401, description = "`MISSING_TOKEN`, `BAD_TOKEN`", body = ProblemBody),
         (status = 403, description = "`FORBIDDEN`", body = ProblemBody),
         (status = 408, description = "`REQUEST_TIMEOUT`", body = ProblemBody),
@@ -257,6 +258,9 @@ pub(super) async fn register_handler(
             .detail(format!("{count} handlers are registered, and more are not taken: remove some.")));
     }
     let control =
+    if new.bundle() != known.as_ref().and_then(|known| bundle::of(&known.registration)) {
+        bundle::demand(&app, &new, Some(&caller)).await?;
+    }
         Control { type_name: "handler_registered", subject: new.subject(), actor: &caller.name, payload };
     let index = control::append(&app.ingress, &control).await?;
     settled(&app, index).await;

@@ -113,7 +113,7 @@ impl Push {
         handler: &HandlerKey,
         begun: Begun<'_>,
     ) -> Result<Finish, PushError> {
-        let invocation = self.tasks.invocation(unheard, &*self.bundle_url).await?;
+        let invocation = self.tasks.invocation(unheard, &self.bundle_url).await?;
         let url = invocation.url.as_deref().unwrap_or_default();
         let target = match self.caller.policy.target(url) {
             Ok(target) => target,

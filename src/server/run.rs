@@ -14,12 +14,12 @@ use gesta_log_format::log::{Dead, Writer};
 use gesta_log_format::{Index, Timestamp};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::mpsc;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::app::{App, Parts};
 use super::background::{self, Background, Signals};
 use super::connection::Connections;
-use super::listeners::{Endpoint, ListenersError};
+use super::listeners::{Endpoint, ListenersError, Surface};
 use super::sockets::Sockets;
 use crate::activation;
 use crate::auth::Auth;
@@ -40,7 +40,7 @@ use crate::push::{self, Push};
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
-use crate::tasks::{self, Tasks};
+use crate::tasks::{self, BundleUrl, Tasks};
 
 /// Why a server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +116,11 @@ pub async fn serve(
 ) -> Result<Ended, ServeError> {
     let wanted = activation::Wanted::of(&config.decider)?;
     let sockets = Sockets::begin(&config, &auth).await?;
+    let task_listener =
+        sockets.endpoints().iter().find(|endpoint| endpoint.surface == Surface::Task).copied();
     let opening = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        open(config, auth).map(|opened| (opened, started.elapsed()))
+        open(config, auth, task_listener).map(|opened| (opened, started.elapsed()))
     });
     let (Open { app, writer, filler, background, signer, signals, lock }, took) =
         opening.await.map_err(|_panicked| ServeError::Panicked)??;
@@ -261,6 +263,7 @@ fn push_of(
     store: &Store,
     projector: &Arc<Projector>,
     tasks: &Arc<Tasks>,
+    bundle_url: BundleUrl,
 ) -> Result<Arc<Push>, push::AuthoritiesError> {
     Push::new(push::Parts {
         tasks: Arc::clone(tasks),
@@ -268,11 +271,25 @@ fn push_of(
         settings: &config.push,
         insecure_loopback: config.server.insecure_loopback,
         head_at_start: store.reader.head(),
-        bundle_url: Box::new(|_digest| None),
+        bundle_url,
     })
 }
 
-fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
+/// Bundles are served on the task listener alone.
+fn bundle_url(config: &Config, listener: Option<Endpoint>, objects: &Arc<Objects>) -> BundleUrl {
+    let Some(listener) = listener else { return Box::new(|_digest, _expires| None) };
+    if config.tasks.public_url.is_none()
+        && listener.address.ip().is_unspecified()
+        && !config.push.allow_hosts.is_empty()
+    {
+        warn!(%listener, "runners cannot get bundles from this address: set tasks.public_url to where they reach the task listener");
+    }
+    let base = config.tasks.public_url.clone().unwrap_or_else(|| listener.to_string());
+    let objects = Arc::clone(objects);
+    Box::new(move |digest, expires| Some(format!("{base}{}", objects.blob_url(digest, expires))))
+}
+
+fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
     if recovery.torn_bytes > 0 || recovery.roll_finished {
@@ -321,7 +338,7 @@ fn open(config: Config, auth: Arc<Auth>) -> Result<Open, ServeError> {
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
     let datasets = Datasets::open(&ingress, &projector, &objects, &state).map_err(ServeError::Rows)?;
     let app = App::new(Parts {
-        push: push_of(&config, &store, &projector, &tasks)?,
+        push: push_of(&config, &store, &projector, &tasks, bundle_url(&config, task_listener, &objects))?,
         proofs,
         capabilities,
         tasks,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gesta_log_format::json::canonical;
 use gesta_log_format::{Digest, Index, hex};
@@ -22,6 +23,10 @@ use crate::limits::{TASK_CONFLICTS_MAX, TASK_MESSAGE_BYTES_MAX};
 
 /// What the worker of each attempt that this server posts is called, before the handler's name.
 const WORKER: &str = "push/";
+
+/// Where a runner gets a bundle by its SHA-256, until a second since 1970: a URL that is good for it alone. None where
+/// bundles are not served.
+pub type BundleUrl = Box<dyn Fn(&Digest, u64) -> Option<String> + Send + Sync>;
 
 /// Which of the attempts that were posted have been heard of. Only those are kept that somebody asks about.
 #[derive(Debug, Default)]
@@ -168,15 +173,17 @@ impl Tasks {
     pub(crate) async fn invocation(
         &self,
         unheard: &Unheard,
-        bundle_url: &(dyn Fn(&Digest) -> Option<String> + Send + Sync),
+        bundle_url: &BundleUrl,
     ) -> Result<Invocation, PushError> {
         let Unheard { open, lease } = unheard;
         let brief = self.brief(open, lease.attempt).await.map_err(ClaimError::from)?;
         let registration = self.registration(open).await.map_err(ClaimError::from)?;
+        // Before the capability is minted, so that the URL does not outlive it.
+        let expires = self.capabilities.expiry(Duration::from_millis(open.limits.timeout_ms));
         let capability = self.capability(open, lease.attempt).map_err(ClaimError::from)?;
         let text = |object: &[u8], name| Some(canonical::string(member(object, name)?)?.into_owned());
         let bundle = text(&brief, "bundle_sha256").and_then(|digits| hex::read(digits.as_bytes()));
-        let bundle_url = bundle.map(Digest).as_ref().and_then(bundle_url);
+        let bundle_url = bundle.and_then(|digest| bundle_url(&Digest(digest), expires));
         let or_null = |name| member(&brief, name).unwrap_or(b"null");
         let token = fence::token(&self.capabilities, open, lease.attempt, lease.nonce);
         let body = Members::new()
