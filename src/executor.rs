@@ -19,6 +19,7 @@ pub mod record;
 pub mod registration;
 mod registry;
 mod routes;
+mod schema;
 mod task_fields;
 mod works;
 
@@ -33,10 +34,13 @@ use tokio::sync::{Semaphore, watch};
 
 use deadlines::Deadlines;
 use dispatch::Busy;
+pub(crate) use dispatch::asks;
 pub use metrics::Metrics;
 pub use record::{Author, Step, StepError};
 pub use registry::{Duty, Registry};
 pub use routes::router;
+use schema::Schemas;
+pub(crate) use schema::{SchemaError, Which};
 pub use works::{Works, WorksError};
 
 use crate::append::Appender;
@@ -87,6 +91,7 @@ pub struct Executor {
     works: Arc<Works>,
     projector: Arc<Projector>,
     registry: Registry,
+    schemas: Schemas,
     bounds: Bounds,
     metrics: Metrics,
     /// Its own, so that a queue full of requests holds up no execution.
@@ -116,6 +121,7 @@ impl Executor {
             works: Arc::new(Works::new(store, blobs)),
             projector,
             registry,
+            schemas: Schemas::default(),
             metrics,
             // A place is given back shortly after its outcome is told: twice as many never run out.
             places: Places::new(bounds.running_max.saturating_mul(2)),
@@ -145,6 +151,11 @@ impl Executor {
     #[must_use]
     pub fn works(&self) -> &Works {
         &self.works
+    }
+
+    /// The schemas of registrations.
+    pub(crate) fn schemas(&self) -> &Schemas {
+        &self.schemas
     }
 
     /// Takes up what is open, and what is allowed from then on, as tasks of the runtime that calls this, until

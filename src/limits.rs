@@ -220,6 +220,9 @@ bounds! {
     GRANTS_BYTES_MAX: usize = 4 * KIB;
     /// Most datasets that one handler subscribes to: they stand in the record of its registration, never in a blob.
     SUBSCRIPTIONS_MAX: usize = 64;
+    /// Largest payload of an intent that is compared with a `params_schema`, in bytes: as large as `limits.body_bytes_max`
+    /// can be.
+    PARAMS_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Most schemas that are kept compiled.
     SCHEMAS_KEPT_MAX: usize = 256;
     /// Most faults of a result that one answer names.

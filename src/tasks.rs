@@ -54,7 +54,6 @@ pub use push::BundleUrl;
 pub(crate) use push::{PushError, Unheard};
 pub(crate) use request::fence as read_fence;
 pub(crate) use routes::{TaskFence, internal_router, public_router, task_router};
-pub(crate) use schema::compile;
 
 use crate::append::Appender;
 use crate::auth::Principal;
@@ -73,7 +72,6 @@ use fence::Fence;
 use metrics::Metrics;
 use outcome::Asked;
 use push::Heard;
-use schema::Schemas;
 use timers::Timers;
 use waiting::{Depth, PoolName, Waiting};
 
@@ -135,7 +133,6 @@ pub struct Tasks {
     control: Control,
     /// Of the attempts that this server posts.
     heard: Heard,
-    schemas: Schemas,
     /// For what nobody asked for, so that a queue full of requests holds up no task.
     own_places: Arc<Places>,
     permits: Semaphore,
@@ -177,7 +174,6 @@ impl Tasks {
             timers_moved: Notify::new(),
             control: Control::new(),
             heard: Heard::default(),
-            schemas: Schemas::default(),
             own_places,
             permits: Semaphore::new(limits::TASKS_AT_ONCE_MAX),
             busy: Mutex::default(),

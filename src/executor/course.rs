@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::FutureExt as _;
-use gesta_log_format::{Index, json};
+use gesta_log_format::Index;
 use gesta_replay::lifecycle::Transition;
 use gesta_replay::projections::executions::Open;
 use tracing::{error, warn};
@@ -111,6 +111,9 @@ impl Executor {
         if let Some(request) = cancel.request() {
             return self.cancelled(open, &asked.actor, request).await;
         }
+        if let Some(refused) = self.refuse_params(invocation, asked, open).await? {
+            return self.end(open, &asked.actor, End::failed(refused)).await;
+        }
         self.persist(open, &asked.actor, Transition::Running { delivery }, payload.as_bytes()).await?;
         let started = Instant::now();
         let invoked = self.invoke(invocation, asked, open, cancel).await;
@@ -136,10 +139,24 @@ impl Executor {
         self.end(open, &asked.actor, end).await
     }
 
+    /// Why the handler is not given what the intent brings.
+    async fn refuse_params(
+        &self,
+        invocation: &Invocation,
+        asked: &Asked,
+        open: &Open,
+    ) -> Result<Option<HandlerError>, Left> {
+        let Some(asking) = &invocation.asking else { return Ok(None) };
+        self.schemas.refuse_params(&self.works, asking, &asked.payload).await.map_err(|error| {
+            error!(%error, execution = %open.execution_id, "an execution is left open");
+            Left::Open
+        })
+    }
+
     /// The handler's answer; a panic and a missed deadline are failures. Where somebody asks to cancel first, the
     /// handler's future is dropped where it waits; what it has started elsewhere is told by its token.
     async fn invoke(&self, invocation: &Invocation, asked: &Asked, open: &Open, cancel: &Cancel) -> Invoked {
-        let Invocation { handler, timeout } = invocation;
+        let Invocation { handler, timeout, asking: _ } = invocation;
         let context = asked.context(open, &self.works, cancel.clone());
         let invoked = AssertUnwindSafe(async { handler.invoke(context).await }).catch_unwind();
         let invoked = tokio::select! {
@@ -263,11 +280,9 @@ impl End {
         }
         match &self.error {
             Some(error) => {
-                out.extend_from_slice(b"\"error\":{\"code\":");
-                json::write_string(&mut out, error.code);
-                out.extend_from_slice(b",\"message\":");
-                json::write_string(&mut out, &error.message);
-                out.extend_from_slice(b"}}");
+                out.extend_from_slice(b"\"error\":");
+                out.extend_from_slice(&error.object());
+                out.push(b'}');
             }
             None => {
                 out.extend_from_slice(b"\"output\":");

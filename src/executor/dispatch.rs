@@ -8,6 +8,7 @@ use gesta_log_format::Index;
 use gesta_replay::event::{ExecutionId, HandlerKind};
 use gesta_replay::lifecycle::Status;
 use gesta_replay::projections::executions::Open;
+use gesta_replay::projections::handlers::Handler as Registered;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::cancel::{Cancel, Teller};
@@ -36,6 +37,8 @@ pub(super) enum Work {
 pub(super) struct Invocation {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) timeout: Duration,
+    /// Its registration, where that asks something of an intent's payload.
+    pub(super) asking: Option<Registered>,
 }
 
 /// What one look at the projections has found.
@@ -76,6 +79,11 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.executor.busy().remove(&self.execution_id);
     }
+}
+
+/// Whether a registration may ask something of an intent's payload.
+pub(crate) fn asks(registered: &Registered) -> bool {
+    memchr::memmem::find(registered.registration.as_bytes(), b"\"params_schema\":").is_some()
 }
 
 impl Executor {
@@ -161,7 +169,8 @@ impl Executor {
             (Duty::Invoke(handler), None) => {
                 let timeout = self.registry.timeout(&state.handlers, &open.intent_type);
                 let timeout = timeout.unwrap_or(self.bounds.invoke_default).min(self.bounds.invoke_max);
-                Work::Invoke(Invocation { handler, timeout })
+                let asking = state.handlers.first(&open.intent_type).filter(|registered| asks(registered));
+                Work::Invoke(Invocation { handler, timeout, asking: asking.cloned() })
             }
             (Duty::Fail { reason }, None) => Work::Fail(HandlerError::new("NO_HANDLER", reason)),
         };

@@ -75,11 +75,27 @@ pub struct HandlerError {
     pub code: &'static str,
     /// For a person.
     pub message: Cow<'static, str>,
+    /// RFC 6901 pointer into the intent's payload, where something of it is to blame.
+    pub pointer: Option<String>,
 }
 
 impl HandlerError {
     pub fn new(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), pointer: None }
+    }
+
+    /// The member `error` of an EXECUTION `failed`: canonical.
+    pub(crate) fn object(&self) -> Vec<u8> {
+        let mut out = b"{\"code\":".to_vec();
+        json::write_string(&mut out, self.code);
+        out.extend_from_slice(b",\"message\":");
+        json::write_string(&mut out, &self.message);
+        if let Some(pointer) = &self.pointer {
+            out.extend_from_slice(b",\"pointer\":");
+            json::write_string(&mut out, pointer);
+        }
+        out.push(b'}');
+        out
     }
 }
 
@@ -88,7 +104,7 @@ impl HandlerError {
 pub(super) struct Asked {
     pub(super) actor: String,
     created_at: Timestamp,
-    payload: Vec<u8>,
+    pub(super) payload: Vec<u8>,
 }
 
 /// An INTENT is not the one that the execution came from.

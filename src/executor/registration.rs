@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use gesta_log_format::Digest;
 use gesta_log_format::json::{self, ErrorKind, Reader, canonical};
-use gesta_replay::event::HandlerKind;
+use gesta_replay::event::{HandlerKind, Publish};
 
 use super::bundle;
 use super::task_fields::{self, Fields};
@@ -40,46 +40,41 @@ pub fn parse<'a>(
     let wrong = |pointer: &str, detail: String| {
         Err(Problem::new(ReasonCode::InvalidInput).detail(format!("{pointer}: {detail}.")).pointer(pointer))
     };
-    match found.kind {
-        HandlerKind::Worker if found.fields.contains_key("url") => {
-            wrong("/url", "goes with the kind push only".to_owned())
+    if let Some(stray) = found.fields.keys().find(|name| !task_fields::goes_with(name, found.kind)) {
+        let kinds = task_fields::kinds_of(stray);
+        return wrong(&format!("/{stray}"), format!("goes with the kinds {kinds} only"));
+    }
+    let (posts, publishes) = (found.kind == HandlerKind::Push, found.publish() == Publish::Webhook);
+    match (found.fields.contains_key("url"), posts, publishes) {
+        (true, false, false) => {
+            return wrong("/url", "goes with the kind push, or with publish webhook, only".to_owned());
         }
-        HandlerKind::Push if !found.fields.contains_key("url") => {
-            wrong("/url", "is missing: say where tasks are posted".to_owned())
-        }
-        HandlerKind::Worker | HandlerKind::Push
-            if found.timeout_seconds.is_some_and(|seconds| seconds > limits::TASK_SECONDS_MAX) =>
-        {
-            let most = limits::TASK_SECONDS_MAX;
-            wrong("/timeout_seconds", format!("give a number of seconds from 1 to {most}: it is a task"))
-        }
-        HandlerKind::Worker | HandlerKind::Push => match found.limits_fault() {
-            Some((pointer, detail)) => wrong(pointer, detail),
-            None => Ok(found),
-        },
-        HandlerKind::External | HandlerKind::Builtin | HandlerKind::Stream if !found.fields.is_empty() => {
-            let name = found.fields.keys().next().copied().unwrap_or_default();
-            wrong(&format!("/{name}"), "goes with the kinds worker and push only".to_owned())
-        }
-        HandlerKind::External => Ok(found),
-        HandlerKind::Builtin
-            if found.timeout_seconds.is_some_and(|seconds| seconds > builtin_seconds_max) =>
-        {
-            let detail = format!(
-                "give a number of seconds from 1 to {builtin_seconds_max}, as executor.invoke_seconds_max says"
-            );
-            wrong("/timeout_seconds", detail)
-        }
-        HandlerKind::Builtin if registry.names().any(|name| name == found.handler_name) => Ok(found),
-        HandlerKind::Builtin => {
-            let names = registry.names().collect::<Vec<_>>().join(", ");
-            wrong("/handler_name", format!("it names no builtin handler; there are {names}"))
-        }
+        (false, true, _) => return wrong("/url", "is missing: say where tasks are posted".to_owned()),
+        (false, false, true) => return wrong("/url", "is missing: say where events are posted".to_owned()),
+        (true, _, _) | (false, false, false) => {}
+    }
+    let seconds_max = match found.kind {
+        HandlerKind::Worker | HandlerKind::Push => (limits::TASK_SECONDS_MAX, "it is a task"),
+        HandlerKind::Builtin => (builtin_seconds_max, "as executor.invoke_seconds_max says"),
+        HandlerKind::External => (limits::HANDLER_TIMEOUT_SECONDS_MAX, "a year at most"),
         HandlerKind::Stream => {
             let detail =
                 "handlers of kind stream cannot be registered yet: give builtin, external, worker or push";
-            wrong("/kind", detail.to_owned())
+            return wrong("/kind", detail.to_owned());
         }
+    };
+    if let (Some(seconds), (most, why)) = (found.timeout_seconds, seconds_max)
+        && seconds > most
+    {
+        return wrong("/timeout_seconds", format!("give a number of seconds from 1 to {most}: {why}"));
+    }
+    if found.kind == HandlerKind::Builtin && registry.names().all(|name| name != found.handler_name) {
+        let names = registry.names().collect::<Vec<_>>().join(", ");
+        return wrong("/handler_name", format!("it names no builtin handler; there are {names}"));
+    }
+    match found.limits_fault() {
+        Some((pointer, detail)) if task_fields::is_of_tasks(found.kind) => wrong(pointer, detail),
+        Some(_) | None => Ok(found),
     }
 }
 
@@ -151,17 +146,23 @@ impl Registration<'_> {
         }
     }
 
-    /// Where its tasks are posted, if they are.
+    /// What becomes of the events that it returns.
+    pub fn publish(&self) -> Publish {
+        let publish = self.fields.get("publish").and_then(|name| canonical::string(name));
+        publish.and_then(|name| Publish::parse(&name)).unwrap_or(Publish::None)
+    }
+
+    /// Where its tasks or its events are posted, if they are.
     pub fn url(&self) -> Option<Cow<'_, str>> {
         canonical::string(self.fields.get("url")?)
     }
 
-    /// Of the CONTROL `handler_registered`: canonical.
     /// What its runners load, if they load something.
     pub fn bundle(&self) -> Option<Digest> {
         bundle::read(self.fields.get("bundle_sha256")?)
     }
 
+    /// Of the CONTROL `handler_registered`: canonical.
     pub fn payload(&self) -> Vec<u8> {
         let text = |text: &str| {
             let mut out = Vec::new();

@@ -19,8 +19,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::registration::{self, subject};
-use super::{Executor, bundle};
 use super::registry::DEFAULTS;
+use super::{Executor, bundle};
 use crate::auth::{Caller, Role};
 use crate::control::{self, Control, STREAM};
 use crate::limits;
@@ -41,10 +41,11 @@ pub(super) struct NewHandler {
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     handler_name: String,
     /// `builtin` runs in the server, `external` elsewhere and is reported on with `POST /execution/event`; `worker` becomes
-    /// a task that a worker claims, `push` one that is posted to `url`. What follows is of the latter two, but `metadata`.
+    /// a task that a worker claims, `push` one that is posted to `url`. What follows is of the latter two, unless it says
+    /// otherwise.
     #[schema(pattern = "^(builtin|external|worker|push)$")]
     kind: String,
-    /// Time that it has for an execution, after which that fails, `DEADLINE_EXCEEDED`. Of a `builtin` handler for each
+    /// Of all: time that it has for an execution, after which that fails, `DEADLINE_EXCEEDED`. Of a `builtin` handler for each
     /// invocation, `executor.invoke_seconds_default` where it is left out and at most `executor.invoke_seconds_max`; of an
     /// `external` one from the DECISION to `running`, and from there to the end, without limit where it is left out;
     /// of a task for one attempt, 3,600 where it is left out and at most 86,400.
@@ -83,7 +84,8 @@ pub(super) struct NewHandler {
     /// capabilities of its tasks grant.
     #[schema(value_type = Option<Object>)]
     grants: Option<serde_json::Value>,
-    /// JSON Schema of the parameters.
+    /// Of `builtin`, `worker` and `push`: JSON Schema of an intent's payload. One that does not fit fails its execution,
+    /// `PARAMS_INVALID`, before the handler is given it.
     #[schema(value_type = Option<Object>)]
     params_schema: Option<serde_json::Value>,
     /// JSON Schema of a result: one that does not fit is refused, `RESULT_INVALID`.
@@ -94,7 +96,7 @@ pub(super) struct NewHandler {
     publish: Option<String>,
     /// The datasets whose events it is called for.
     subscribe: Option<Vec<String>>,
-    /// Whatever the operator wants to keep with it.
+    /// Of all: whatever the operator wants to keep with it.
     #[schema(value_type = Option<Object>)]
     metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
@@ -257,10 +259,10 @@ pub(super) async fn register_handler(
         return Err(Problem::new(ReasonCode::InvalidInput)
             .detail(format!("{count} handlers are registered, and more are not taken: remove some.")));
     }
-    let control =
     if new.bundle() != known.as_ref().and_then(|known| bundle::of(&known.registration)) {
         bundle::demand(&app, &new, Some(&caller)).await?;
     }
+    let control =
         Control { type_name: "handler_registered", subject: new.subject(), actor: &caller.name, payload };
     let index = control::append(&app.ingress, &control).await?;
     settled(&app, index).await;

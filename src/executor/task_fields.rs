@@ -1,15 +1,15 @@
-//! The fields of a registration that only handlers of tasks have.
+//! The fields of a registration that not every kind of handler has.
 
 use std::collections::BTreeMap;
 
 use gesta_log_format::json::{self, Kind, Reader};
-use gesta_replay::event::Publish;
+use gesta_replay::event::{HandlerKind, Publish};
 use serde::{Deserialize, Serialize};
 
 use crate::capability::prefix::{Prefix, Scheme};
 use crate::capability::{Dataset, Prefixes};
 use crate::ingress::request::{Secrets, read_name, rejected};
-use crate::{limits, objects, tasks};
+use crate::{limits, objects};
 
 /// What was given, canonical, by name.
 pub(super) type Fields = BTreeMap<&'static str, Vec<u8>>;
@@ -30,6 +30,40 @@ struct Grants {
 struct Granted {
     read_prefixes: Vec<String>,
     write_prefixes: Vec<String>,
+}
+
+/// Who may have a field of this name: those whose executions this server makes something of.
+const KINDS: [(&str, &[HandlerKind]); 3] = [
+    ("params_schema", &[HandlerKind::Builtin, HandlerKind::Worker, HandlerKind::Push]),
+    ("publish", &[HandlerKind::Builtin, HandlerKind::External, HandlerKind::Worker, HandlerKind::Push]),
+    ("url", &[HandlerKind::Builtin, HandlerKind::External, HandlerKind::Worker, HandlerKind::Push]),
+];
+
+/// Everything else is of tasks.
+const OF_TASKS: &[HandlerKind] = &[HandlerKind::Worker, HandlerKind::Push];
+
+/// Whether the executions of a handler of this kind are tasks.
+pub(super) fn is_of_tasks(kind: HandlerKind) -> bool {
+    OF_TASKS.contains(&kind)
+}
+
+fn kinds(name: &str) -> &'static [HandlerKind] {
+    KINDS.iter().find(|(known, _)| *known == name).map_or(OF_TASKS, |(_, kinds)| kinds)
+}
+
+/// Whether a handler of this kind may have a field.
+pub(super) fn goes_with(name: &str, kind: HandlerKind) -> bool {
+    // A stream's are not offered at all, which is said of its kind.
+    kind == HandlerKind::Stream || kinds(name).contains(&kind)
+}
+
+/// Which kinds may have a field, for a person.
+pub(super) fn kinds_of(name: &str) -> String {
+    let names: Vec<_> = kinds(name).iter().map(|kind| kind.text()).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some(_) | None => names.concat(),
+    }
 }
 
 /// Takes a field; says whether there is one of this name.
@@ -167,7 +201,7 @@ fn schema(reader: &mut Reader<'_>) -> Result<Vec<u8>, json::Error> {
     // A schema may name members that would be secrets: it holds none itself.
     let mut out = Vec::new();
     reader.canonical_value(&mut out, &mut ())?;
-    match tasks::compile(&out) {
+    match super::schema::compile(&out) {
         Ok(_) => Ok(out),
         Err(fault) => Err(reader.fail(rejected(format!("it is no JSON Schema: {fault}")))),
     }

@@ -46,6 +46,14 @@ const RECORD_CODES: &[Entry] = &[
         "Register one with `POST /api/intent/handlers` or under [[handlers]], then submit the intent anew.",
     ),
     record(
+        "PARAMS_INVALID",
+        Source::Worker,
+        "Not what its handler asks for",
+        "The intent's payload does not satisfy the `params_schema` of the handler's registration; `pointer` says where. \
+         The handler was not given it, and no task was queued.",
+        "Submit an intent whose payload fits; `GET /api/intent/handlers` shows the schema.",
+    ),
+    record(
         "RETRIES_EXHAUSTED",
         Source::Worker,
         "It was tried as often as may be",

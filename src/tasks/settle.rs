@@ -8,8 +8,10 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use gesta_log_format::Index;
+use gesta_log_format::envelope::View;
 use gesta_replay::event::{TaskId, TimeLimit};
 use gesta_replay::projections::executions;
+use gesta_replay::projections::handlers::Handler;
 use gesta_replay::projections::tasks::Open;
 use gesta_replay::task_lifecycle::Transition;
 use tracing::{error, warn};
@@ -21,7 +23,8 @@ use super::next::{Next, What, next};
 use super::timers::Due;
 use super::{Tasks, outcome, queued, retry};
 use crate::append::Remedy;
-use crate::executor;
+use crate::executor::handler::HandlerError;
+use crate::executor::{self, SchemaError};
 
 /// What became of a step.
 enum Done {
@@ -74,13 +77,7 @@ impl Tasks {
                 .look(|state| next(state, self.executor.registry(), &self.timers(), now, task_id));
             let done = match next {
                 Next::Nothing => return,
-                Next::Queue { execution, handler } => match queued::payload(&execution, &handler) {
-                    Ok(payload) => self.recorded(task_id, self.author.queue(&execution, &payload).await),
-                    Err(error) => {
-                        error!(%error, task = %task_id, "an execution cannot become a task: register its handler again");
-                        Done::Left
-                    }
-                },
+                Next::Queue { execution, handler } => self.queue(*execution, &handler).await,
                 Next::Run(execution) => {
                     let delivery = execution.standing.deliveries + 1;
                     let transition = gesta_replay::lifecycle::Transition::Running { delivery };
@@ -118,6 +115,46 @@ impl Tasks {
         let at = self.clock.now().running + self.bounds.long_pause;
         self.timers().look_again(task_id, at);
         self.timers_moved.notify_one();
+    }
+
+    /// Makes a task of an execution, unless its intent is not what the handler asks for.
+    async fn queue(&self, execution: executions::Open, handler: &Handler) -> Done {
+        let task_id = execution.execution_id;
+        match self.refuse_params(&execution, handler).await {
+            Ok(None) => {}
+            Ok(Some(refused)) => {
+                let payload = Members::new().raw("error", refused.object()).finish();
+                return self
+                    .execution(execution, gesta_replay::lifecycle::Transition::Failed, &payload)
+                    .await;
+            }
+            Err(error) => {
+                error!(%error, task = %task_id, "an execution cannot become a task: what its handler asks for is unknown");
+                return Done::Left;
+            }
+        }
+        match queued::payload(&execution, handler) {
+            Ok(payload) => self.recorded(task_id, self.author.queue(&execution, &payload).await),
+            Err(error) => {
+                error!(%error, task = %task_id, "an execution cannot become a task: register its handler again");
+                Done::Left
+            }
+        }
+    }
+
+    /// Why an execution does not become a task of the handler.
+    async fn refuse_params(
+        &self,
+        execution: &executions::Open,
+        handler: &Handler,
+    ) -> Result<Option<HandlerError>, SchemaError> {
+        if !executor::asks(handler) {
+            return Ok(None);
+        }
+        let works = self.executor.works();
+        let record = works.record(execution.intent_index).await?;
+        let payload = View::parse(record.data()).and_then(|view| view.payload_member("payload"));
+        self.executor.schemas().refuse_params(works, handler, payload.unwrap_or(b"{}")).await
     }
 
     /// Records what time has done to a task, or a cancelled INTENT.
