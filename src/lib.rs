@@ -24,6 +24,7 @@ pub mod limits;
 mod members;
 pub mod metrics;
 pub mod objects;
+pub mod outbound;
 pub mod page;
 pub mod prefix;
 pub mod problem;

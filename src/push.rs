@@ -6,17 +6,10 @@
 //! finds claimed and unheard of is posted again, the same attempt with the same token. So a runner may get an attempt
 //! twice.
 
-mod address;
-mod call;
-mod circuit;
 mod dispatch;
 mod job;
 mod metrics;
-mod policy;
-mod retry;
 mod schedule;
-mod target;
-mod tls;
 mod verdict;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,22 +17,15 @@ use std::time::Duration;
 
 use gesta_log_format::Index;
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::Instant;
-
-pub use tls::AuthoritiesError;
 
 use crate::config;
 use crate::limits;
-use crate::problem::{Problem, ReasonCode};
+use crate::outbound::Outbound;
+use crate::outbound::retry::Pace;
 use crate::projector::Projector;
 use crate::tasks::{BundleUrl, Tasks};
-use call::{Caller, Patience, SystemResolver};
-use circuit::{Circuits, Tolerance};
 use metrics::Metrics;
-use policy::Policy;
-use retry::Pace;
 use schedule::{Schedule, Share};
-use target::Listed;
 
 /// The parts of a server that posting works with.
 pub struct Parts<'a> {
@@ -47,8 +33,7 @@ pub struct Parts<'a> {
     /// Folds what is decided: [`crate::projector::Scope::Decisions`].
     pub projector: Arc<Projector>,
     pub settings: &'a config::Push,
-    /// Whether loopback may be spoken to without TLS.
-    pub insecure_loopback: bool,
+    pub outbound: Arc<Outbound>,
     /// The first index that was not in the log when it was opened.
     pub head_at_start: Index,
     pub bundle_url: BundleUrl,
@@ -58,91 +43,44 @@ pub struct Parts<'a> {
 pub struct Push {
     tasks: Arc<Tasks>,
     projector: Arc<Projector>,
-    caller: Caller,
+    outbound: Arc<Outbound>,
     bundle_url: BundleUrl,
-    line: Mutex<Line>,
-    /// Something of the line has changed.
+    schedule: Mutex<Schedule>,
+    /// Something of the schedule has changed.
     moved: Notify,
     permits: Arc<Semaphore>,
     calls_max: usize,
     pace: Pace,
     metrics: Metrics,
-    started: Instant,
     head_at_start: Index,
     stop: watch::Sender<bool>,
 }
 
-/// What waits, and for whom.
-struct Line {
-    schedule: Schedule,
-    circuits: Circuits,
-}
-
-/// Whether a text is a host as `push.allow_hosts` takes it.
-pub(crate) fn is_host(text: &str) -> bool {
-    Listed::parse(text).is_some()
-}
-
 impl Push {
-    /// # Errors
-    /// [`AuthoritiesError`]: hosts are allowed, and there is nothing to know them by.
-    pub fn new(parts: Parts<'_>) -> Result<Arc<Self>, AuthoritiesError> {
-        let Parts { tasks, projector, settings, insecure_loopback, head_at_start, bundle_url } = parts;
-        let tls = match settings.allow_hosts.is_empty() {
-            true => None,
-            false => Some(tls::client(settings.ca_file.as_deref())?),
-        };
-        let seconds = Duration::from_secs;
-        let caller = Caller {
-            policy: Policy::new(&settings.allow_hosts, &settings.allow_private, insecure_loopback),
-            resolver: Box::new(SystemResolver),
-            tls,
-            patience: Patience {
-                connect: seconds(settings.connect_seconds_max),
-                total: seconds(settings.answer_seconds_max),
-            },
-        };
+    #[must_use]
+    pub fn new(parts: Parts<'_>) -> Arc<Self> {
+        let Parts { tasks, projector, settings, outbound, head_at_start, bundle_url } = parts;
         let share =
             Share { busy_max: settings.calls_max.div_ceil(2), unaccepted_max: limits::PUSH_UNACCEPTED_MAX };
-        let tolerance =
-            Tolerance { failures_max: settings.failures_max, open: seconds(settings.open_seconds) };
-        let line = Line { schedule: Schedule::new(share), circuits: Circuits::new(tolerance) };
-        Ok(Arc::new(Self {
+        Arc::new(Self {
             tasks,
             projector,
-            caller,
+            outbound,
             bundle_url,
-            line: Mutex::new(line),
+            schedule: Mutex::new(Schedule::new(share)),
             moved: Notify::new(),
             permits: Arc::new(Semaphore::new(settings.calls_max)),
             calls_max: settings.calls_max,
-            pace: Pace {
-                base: Duration::from_millis(settings.resend_ms),
-                longest: Duration::from_millis(settings.resend_ms_max),
-            },
+            pace: Pace::of(settings),
             metrics: Metrics::new(),
-            started: Instant::now(),
             head_at_start,
             stop: watch::Sender::new(false),
-        }))
+        })
     }
 
     /// Posts what waits, and what comes to wait, until [`Push::drain`] or the end of the projector.
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).dispatch());
-    }
-
-    /// Demands that a handler's URL may be called, as far as can be said without resolving its name.
-    ///
-    /// # Errors
-    /// `INVALID_INPUT` for `/url`, with what to do.
-    pub(crate) fn demand_url(&self, url: &str) -> Result<(), Problem> {
-        match self.caller.policy.target(url) {
-            Ok(_) => Ok(()),
-            Err(refused) => Err(Problem::new(ReasonCode::InvalidInput)
-                .detail(format!("/url: {refused}."))
-                .pointer("/url")),
-        }
     }
 
     /// Starts nothing more.
@@ -161,22 +99,20 @@ impl Push {
 
     /// Brings the gauges up to date.
     pub fn measure(&self) {
-        let (waiting, unaccepted, open) = {
-            let line = self.line();
-            let (waiting, unaccepted) = line.schedule.counts();
-            (waiting, unaccepted, line.circuits.open())
-        };
+        let (waiting, unaccepted) = self.schedule().counts();
+        let open = self.outbound.circuits().open();
         self.metrics.waiting.set(waiting as f64);
         self.metrics.unaccepted.set(unaccepted as f64);
         self.metrics.open.set(open as f64);
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locked before the circuits, where both are.
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since it was made; never falls.
+    /// As the circuits tell time.
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        self.outbound.now()
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::error::{ConfigError, nearest};
 use super::{Source, tables};
-use crate::push;
+use crate::outbound;
 
 /// A field, as the reference table shows it.
 #[derive(Debug, Clone, Copy)]
@@ -186,7 +186,7 @@ impl Field {
             }
             (Kind::OptionalWebOrigin, Value::Text(text)) => text.is_empty() || is_web_origin(text),
             (Kind::WebOrigins, Value::List(list)) => list.iter().all(|origin| is_web_origin(origin)),
-            (Kind::Hosts, Value::List(list)) => list.iter().all(|host| push::is_host(host)),
+            (Kind::Hosts, Value::List(list)) => list.iter().all(|host| outbound::is_host(host)),
             (Kind::Integer { .. }, Value::Switch(_) | Value::Text(_) | Value::List(_))
             | (Kind::Switch, Value::Integer(_) | Value::Text(_) | Value::List(_))
             | (

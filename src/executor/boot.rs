@@ -94,7 +94,7 @@ async fn register(app: &App) -> Result<Option<Index>, BootError> {
 
 async fn register_one(app: &App, handler: &Registration<'static>) -> Result<Option<Index>, Problem> {
     if let Some(url) = handler.url() {
-        app.push.demand_url(&url)?;
+        app.outbound.demand_url(&url)?;
     }
     let (subject, payload) = (handler.subject(), handler.payload());
     let standing = control::look(&app.ingress, &subject).await?;

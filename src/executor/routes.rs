@@ -243,7 +243,7 @@ pub(super) async fn register_handler(
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
     let new = registration::parse(&body, app.executor.registry(), app.config.executor.invoke_seconds_max)?;
     if let Some(url) = new.url() {
-        app.push.demand_url(&url)?;
+        app.outbound.demand_url(&url)?;
     }
     let payload = new.payload();
     let (known, count) = app.projector.look(|state| {

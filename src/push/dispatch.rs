@@ -10,8 +10,8 @@ use gesta_replay::projections::tasks::Open;
 use gesta_replay::task_lifecycle::State as Stage;
 use tokio::time::sleep;
 
+use super::Push;
 use super::schedule::HandlerKey;
-use super::{Line, Push};
 use crate::limits::TASKS_LOOKED_AT_MAX;
 use crate::projector::State;
 use crate::tasks::Unheard;
@@ -80,22 +80,22 @@ impl Push {
 
     fn see(&self, changed: &Changed) {
         let Changed { open, url } = changed;
-        let mut line = self.line();
+        let mut schedule = self.schedule();
         match Unheard::of(open) {
-            _ if open.standing.state == Stage::Queued => line.schedule.queued(open),
-            Some(unheard) if unheard.claim_index() < self.head_at_start => line.schedule.claimed_before(open),
+            _ if open.standing.state == Stage::Queued => schedule.queued(open),
+            Some(unheard) if unheard.claim_index() < self.head_at_start => schedule.claimed_before(open),
             // Whoever claimed it here is busy with it.
             Some(_) => {}
             None => {
-                line.schedule.gone(open.task_id);
+                schedule.gone(open.task_id);
                 self.tasks.listen_no_more(open.task_id);
             }
         }
         let handler = HandlerKey::of(&open.handler);
-        if line.schedule.is_unknown(&handler)
-            && let Some(target) = url.as_ref().and_then(|url| self.caller.policy.target(url).ok())
+        if schedule.is_unknown(&handler)
+            && let Some(target) = url.as_ref().and_then(|url| self.outbound.target(url).ok())
         {
-            line.schedule.learn(&handler, &target.host);
+            schedule.learn(&handler, &target.host);
         }
     }
 
@@ -103,7 +103,8 @@ impl Push {
         while let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             let now = self.now();
             let turn = {
-                let Line { schedule, circuits } = &mut *self.line();
+                let mut schedule = self.schedule();
+                let mut circuits = self.outbound.circuits();
                 let turn = schedule.next(now, |host| circuits.admits(host, now));
                 // At once, so that of many who wait for an open circuit one asks.
                 turn.map(|turn| {
@@ -122,8 +123,8 @@ impl Push {
             return None;
         }
         let now = self.now();
-        let line = self.line();
-        let next = [line.schedule.due(), line.circuits.next(now)].into_iter().flatten().min()?;
+        let due = self.schedule().due();
+        let next = [due, self.outbound.circuits().next(now)].into_iter().flatten().min()?;
         Some(next.saturating_sub(now))
     }
 }

@@ -8,12 +8,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::call::{Answer, CallError, Message};
+use super::Push;
 use super::schedule::{Finish, HandlerKey, Step, Turn};
-use super::target::{Host, Target};
-use super::verdict::{UNDELIVERED, Verdict, is_reached};
-use super::{Push, retry};
+use super::verdict::{UNDELIVERED, Verdict};
 use crate::limits::{EXECUTION_RETRY_MS, PUSH_RESENDS_MAX};
+use crate::outbound::call::{Message, TRACEPARENT, X_CORRELATION_ID};
+use crate::outbound::target::{Host, Target};
+use crate::outbound::{Begun, retry};
 use crate::tasks::{PushError, Unheard};
 
 /// Delay before what there was no room for is tried again.
@@ -29,42 +30,12 @@ struct Working {
 
 impl Drop for Working {
     fn drop(&mut self) {
-        self.push.line().schedule.finish(self.task_id, self.finish);
+        self.push.schedule().finish(self.task_id, self.finish);
         if self.finish == Finish::Over {
             self.push.tasks.listen_no_more(self.task_id);
         }
         drop(self.permit.take());
         self.push.moved.notify_one();
-    }
-}
-
-/// A call that its host's circuit lets through; dropping it says that nobody knows how it ended.
-struct Begun<'a> {
-    push: &'a Push,
-    host: Option<Host>,
-}
-
-impl Begun<'_> {
-    fn end(mut self, outcome: &Result<Answer, CallError>) {
-        // Whether a host is there, a call that was never made does not say.
-        if let Err(CallError::Refused(_)) = outcome {
-            return;
-        }
-        let Some(host) = self.host.take() else { return };
-        let now = self.push.now();
-        if self.push.line().circuits.end(&host, is_reached(outcome), now) {
-            warn!(%host, "a host that tasks are posted to has failed again and again: it is left alone for a while");
-            self.push.metrics.opened();
-        }
-    }
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if let Some(host) = self.host.take() {
-            let now = self.push.now();
-            self.push.line().circuits.abandon(&host, now);
-        }
     }
 }
 
@@ -75,7 +46,7 @@ impl Push {
         tokio::spawn(async move {
             let (finish, permit) = (Finish::Over, Some(permit));
             let mut working = Working { push: Arc::clone(&push), task_id, finish, permit };
-            let begun = Begun { push: &push, host };
+            let begun = push.outbound.begun(host);
             working.finish = Box::pin(push.take_turn(turn, begun)).await;
         });
     }
@@ -115,7 +86,7 @@ impl Push {
     ) -> Result<Finish, PushError> {
         let invocation = self.tasks.invocation(unheard, &self.bundle_url).await?;
         let url = invocation.url.as_deref().unwrap_or_default();
-        let target = match self.caller.policy.target(url) {
+        let target = match self.outbound.target(url) {
             Ok(target) => target,
             Err(refused) => return self.end(unheard, Verdict::target(&refused.to_string()), sent).await,
         };
@@ -125,11 +96,18 @@ impl Push {
         };
         let message = Message {
             body: invocation.body.into(),
-            x_correlation_id: invocation.x_correlation_id,
-            traceparent: invocation.traceparent,
+            headers: [
+                Some((X_CORRELATION_ID, invocation.x_correlation_id)),
+                invocation.traceparent.map(|traceparent| (TRACEPARENT, traceparent)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         };
-        let outcome = self.caller.post(&target, &message).await;
-        begun.end(&outcome);
+        let outcome = self.outbound.caller.post(&target, &message).await;
+        if begun.end(&outcome) {
+            self.metrics.opened();
+        }
         let verdict = Verdict::of(&outcome);
         self.metrics.called(&verdict);
         self.end(unheard, verdict, sent).await
@@ -149,13 +127,8 @@ impl Push {
             return Ok(begun);
         }
         drop(begun);
-        let now = self.now();
-        let mut line = self.line();
-        line.schedule.learn(handler, &target.host);
-        match line.circuits.begin(&target.host, now) {
-            true => Ok(Begun { push: self, host: Some(target.host.clone()) }),
-            false => Err(line.circuits.until(&target.host, now)),
-        }
+        self.schedule().learn(handler, &target.host);
+        self.outbound.begin(&target.host)
     }
 
     async fn end(&self, unheard: &Unheard, verdict: Verdict, sent: u32) -> Result<Finish, PushError> {

@@ -13,7 +13,7 @@ use gesta_log_format::Index;
 use gesta_replay::event::{PRIORITY_MAX, TaskId};
 use gesta_replay::projections::tasks::{HandlerPin, Open};
 
-use super::target::Host;
+use crate::outbound::target::Host;
 
 /// A registration of a handler.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

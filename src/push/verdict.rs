@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use super::call::{Answer, CallError};
+use crate::outbound::call::{Answer, CallError};
 
 /// What becomes of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ const REFUSED: &str = "PUSH_REFUSED";
 pub(super) const UNDELIVERED: &str = "PUSH_UNDELIVERED";
 
 impl Verdict {
-    pub(super) fn of(outcome: &Result<Answer, CallError>) -> Self {
+    pub(super) fn of(outcome: &Result<Answer<()>, CallError>) -> Self {
         let answer = match outcome {
             Ok(answer) => answer,
             Err(CallError::Refused(refused)) => return Self::target(&refused.to_string()),
@@ -36,6 +36,7 @@ impl Verdict {
                 | CallError::Connect(_)
                 | CallError::ConnectTimeout(_)
                 | CallError::Broken(_)
+                | CallError::TooLarge { .. }
                 | CallError::AnswerTimeout(_)),
             ) => return Self::Again { retry_after: None, message: error.to_string() },
         };
@@ -60,22 +61,16 @@ fn may_pass(status: StatusCode) -> bool {
     [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
 }
 
-/// Whether an outcome shows that the host is there and well.
-pub(super) fn is_reached(outcome: &Result<Answer, CallError>) -> bool {
-    match outcome {
-        Ok(answer) => !answer.status.is_server_error() && answer.status != StatusCode::REQUEST_TIMEOUT,
-        Err(_) => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::call::is_reached;
+    use crate::outbound::policy::Policy;
 
     #[track_caller]
     fn check(status: u16, verdict: &str, reached: bool) {
         let status = StatusCode::from_u16(status).unwrap();
-        let outcome = Ok(Answer { status, retry_after: None });
+        let outcome = Ok(Answer { status, retry_after: None, content: () });
         let found = match Verdict::of(&outcome) {
             Verdict::Accepted => "accepted",
             Verdict::Refused { .. } => "refused",
@@ -103,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_target_that_may_not_be_called_fails_the_attempt() {
-        let refused = super::super::policy::Policy::default().target("https://a.example/").unwrap_err();
+        let refused = Policy::default().target("https://a.example/").unwrap_err();
         let verdict = Verdict::of(&Err(CallError::Refused(refused)));
         let Verdict::Refused { code: "PUSH_TARGET_REFUSED", message } = verdict else {
             panic!("{verdict:?}")

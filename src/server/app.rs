@@ -24,6 +24,7 @@ use crate::ingress::Ingress;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::objects::Objects;
+use crate::outbound::Outbound;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
 use crate::proofs::Proofs;
@@ -51,6 +52,7 @@ pub struct Parts {
     pub tasks: Arc<Tasks>,
     pub objects: Arc<Objects>,
     pub datasets: Arc<Datasets>,
+    pub outbound: Arc<Outbound>,
     pub push: Arc<Push>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,

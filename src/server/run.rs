@@ -34,6 +34,7 @@ use crate::keys::Fingerprint;
 use crate::limits;
 use crate::metrics::{DeciderMetrics, LogMetrics};
 use crate::objects::Objects;
+use crate::outbound::{AuthoritiesError, Outbound};
 use crate::projector::{self, Projector};
 use crate::proofs;
 use crate::push::{self, Push};
@@ -73,7 +74,7 @@ pub enum ServeError {
     #[error("cannot use the keys of tasks")]
     Keys(#[from] KeyFilesError),
     #[error("cannot post tasks to the hosts of push.allow_hosts")]
-    Push(#[from] push::AuthoritiesError),
+    Push(#[from] AuthoritiesError),
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
     #[error("cannot collect metrics")]
@@ -263,13 +264,14 @@ fn push_of(
     store: &Store,
     projector: &Arc<Projector>,
     tasks: &Arc<Tasks>,
+    outbound: &Arc<Outbound>,
     bundle_url: BundleUrl,
-) -> Result<Arc<Push>, push::AuthoritiesError> {
+) -> Arc<Push> {
     Push::new(push::Parts {
         tasks: Arc::clone(tasks),
         projector: Arc::clone(projector),
         settings: &config.push,
-        insecure_loopback: config.server.insecure_loopback,
+        outbound: Arc::clone(outbound),
         head_at_start: store.reader.head(),
         bundle_url,
     })
@@ -287,6 +289,17 @@ fn bundle_url(config: &Config, listener: Option<Endpoint>, objects: &Arc<Objects
     let base = config.tasks.public_url.clone().unwrap_or_else(|| listener.to_string());
     let objects = Arc::clone(objects);
     Box::new(move |digest, expires| Some(format!("{base}{}", objects.blob_url(digest, expires))))
+}
+
+fn executor_of(config: &Config, ingress: &Ingress, projector: &Arc<Projector>) -> Arc<Executor> {
+    Executor::new(executor::Parts {
+        store: Arc::clone(&ingress.store),
+        blobs: Arc::clone(&ingress.blobs),
+        queue: Arc::clone(&ingress.queue),
+        projector: Arc::clone(projector),
+        registry: executor::Registry::shipped(),
+        bounds: executor_bounds(config),
+    })
 }
 
 fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Result<Open, ServeError> {
@@ -317,14 +330,8 @@ fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Res
     let secret = config.tasks.hs256_secret_file.as_deref();
     let capabilities = Arc::new(Capabilities::open(&config.server.data, &store, secret)?);
     auth.admit_services(Arc::clone(&capabilities));
-    let executor = Executor::new(executor::Parts {
-        store: Arc::clone(&store),
-        blobs: Arc::clone(&blobs),
-        queue: Arc::clone(&ingress.queue),
-        projector: Arc::clone(&projector),
-        registry: executor::Registry::shipped(),
-        bounds: executor_bounds(&config),
-    });
+    let outbound = Outbound::new(&config.push, config.server.insecure_loopback)?;
+    let executor = executor_of(&config, &ingress, &projector);
     let tasks = Tasks::new(tasks::Parts {
         store: Arc::clone(&store),
         blobs: Arc::clone(&blobs),
@@ -337,8 +344,10 @@ fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Res
     });
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
     let datasets = Datasets::open(&ingress, &projector, &objects, &state).map_err(ServeError::Rows)?;
+    let bundle_url = bundle_url(&config, task_listener, &objects);
     let app = App::new(Parts {
-        push: push_of(&config, &store, &projector, &tasks, bundle_url(&config, task_listener, &objects))?,
+        push: push_of(&config, &store, &projector, &tasks, &outbound, bundle_url),
+        outbound,
         proofs,
         capabilities,
         tasks,

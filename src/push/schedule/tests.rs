@@ -4,8 +4,8 @@ use gesta_log_format::Timestamp;
 use gesta_replay::event::{ExecutionId, HandlerKind, TaskLimits};
 use gesta_replay::task_lifecycle::{Standing, State};
 
-use super::super::target::Target;
 use super::*;
+use crate::outbound::target::Target;
 
 const SHARE: Share = Share { busy_max: 100, unaccepted_max: 100 };
 

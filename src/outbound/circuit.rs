@@ -10,16 +10,16 @@ use super::target::Host;
 
 /// When a circuit opens, and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tolerance {
+pub(crate) struct Tolerance {
     /// Failures in a row.
-    pub(super) failures_max: u32,
+    pub(crate) failures_max: u32,
     /// Time until it is asked again.
-    pub(super) open: Duration,
+    pub(crate) open: Duration,
 }
 
 /// The circuits of all hosts that have failed: a host without one is closed.
 #[derive(Debug)]
-pub(super) struct Circuits {
+pub(crate) struct Circuits {
     tolerance: Tolerance,
     circuits: BTreeMap<Host, Circuit>,
 }
@@ -37,12 +37,12 @@ enum Circuit {
 }
 
 impl Circuits {
-    pub(super) fn new(tolerance: Tolerance) -> Self {
+    pub(crate) fn new(tolerance: Tolerance) -> Self {
         Self { tolerance, circuits: BTreeMap::new() }
     }
 
     /// Whether a call may be made now.
-    pub(super) fn admits(&self, host: &Host, now: Duration) -> bool {
+    pub(crate) fn admits(&self, host: &Host, now: Duration) -> bool {
         match self.circuits.get(host) {
             None | Some(Circuit::Closed { .. }) => true,
             Some(Circuit::Open { until }) => *until <= now,
@@ -52,7 +52,7 @@ impl Circuits {
 
     /// Says that a call begins; false where it may not. Each that may is ended by [`Circuits::end`] or
     /// [`Circuits::abandon`].
-    pub(super) fn begin(&mut self, host: &Host, now: Duration) -> bool {
+    pub(crate) fn begin(&mut self, host: &Host, now: Duration) -> bool {
         let admits = self.admits(host, now);
         if let Some(circuit @ Circuit::Open { .. }) = self.circuits.get_mut(host).filter(|_| admits) {
             *circuit = Circuit::Probing;
@@ -61,7 +61,7 @@ impl Circuits {
     }
 
     /// Says how a call ended. True where that opened a circuit that was not.
-    pub(super) fn end(&mut self, host: &Host, reached: bool, now: Duration) -> bool {
+    pub(crate) fn end(&mut self, host: &Host, reached: bool, now: Duration) -> bool {
         if reached {
             self.circuits.remove(host);
             return false;
@@ -81,14 +81,14 @@ impl Circuits {
     }
 
     /// Says that nobody knows how a call ended. A probe is to be made again.
-    pub(super) fn abandon(&mut self, host: &Host, now: Duration) {
+    pub(crate) fn abandon(&mut self, host: &Host, now: Duration) {
         if let Some(circuit @ Circuit::Probing) = self.circuits.get_mut(host) {
             *circuit = Circuit::Open { until: now };
         }
     }
 
     /// When the next circuit may be asked again, behind `now`.
-    pub(super) fn next(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         let open = self.circuits.values().filter_map(|circuit| match circuit {
             Circuit::Open { until } => Some(*until),
             Circuit::Closed { .. } | Circuit::Probing => None,
@@ -97,7 +97,7 @@ impl Circuits {
     }
 
     /// When a host may be asked, if that is not now: of one that somebody asks, unknown.
-    pub(super) fn until(&self, host: &Host, now: Duration) -> Duration {
+    pub(crate) fn until(&self, host: &Host, now: Duration) -> Duration {
         match self.circuits.get(host) {
             Some(Circuit::Open { until }) => (*until).max(now),
             Some(Circuit::Probing | Circuit::Closed { .. }) | None => now,
@@ -105,7 +105,7 @@ impl Circuits {
     }
 
     /// How many are not closed.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.circuits.values().filter(|circuit| !matches!(circuit, Circuit::Closed { .. })).count()
     }
 }

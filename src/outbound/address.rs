@@ -40,7 +40,7 @@ const IPV6_SPECIAL: [(Ipv6Addr, u32); 4] = [
 const NAT64: (Ipv6Addr, u32) = (Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0), 96);
 
 /// Whether the internet routes to an address.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub(crate) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => match embedded(address) {
@@ -54,7 +54,7 @@ pub(super) fn is_public(address: IpAddr) -> bool {
 }
 
 /// Whether an address is of this machine alone, whatever form it is written in.
-pub(super) fn is_loopback(address: IpAddr) -> bool {
+pub(crate) fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => {

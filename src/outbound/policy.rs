@@ -11,7 +11,7 @@ use super::target::{Fault, Host, Listed, Name, Scheme, Target};
 
 /// What the operator allows.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     allowed: Vec<Listed>,
     private: Vec<Listed>,
     insecure_loopback: bool,
@@ -19,7 +19,7 @@ pub(super) struct Policy {
 
 /// Why a target is not called.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     #[error(transparent)]
     Unfit(#[from] Fault),
     #[error(
@@ -39,7 +39,7 @@ pub(super) enum Refused {
 
 impl Policy {
     /// Of lists that the configuration has checked: what is no host allows none.
-    pub(super) fn new(allow_hosts: &[String], allow_private: &[String], insecure_loopback: bool) -> Self {
+    pub(crate) fn new(allow_hosts: &[String], allow_private: &[String], insecure_loopback: bool) -> Self {
         let read = |list: &[String]| list.iter().filter_map(|text| Listed::parse(text)).collect();
         Self { allowed: read(allow_hosts), private: read(allow_private), insecure_loopback }
     }
@@ -48,7 +48,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn target(&self, url: &str) -> Result<Target, Refused> {
+    pub(crate) fn target(&self, url: &str) -> Result<Target, Refused> {
         let target = Target::parse(url)?;
         if !self.allowed.iter().any(|listed| listed.is(&target.host)) {
             return Err(Refused::NotListed { host: target.host });
@@ -68,7 +68,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn demand(&self, target: &Target, addresses: &[SocketAddr]) -> Result<(), Refused> {
+    pub(crate) fn demand(&self, target: &Target, addresses: &[SocketAddr]) -> Result<(), Refused> {
         addresses.iter().try_for_each(|address| self.judge(target, address.ip()))
     }
 

@@ -20,7 +20,7 @@ const LABEL_BYTES_MAX: usize = 63;
 
 /// How a target is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     /// TLS.
     Https,
     /// Plain, on this machine.
@@ -38,7 +38,7 @@ impl Scheme {
 
 /// A machine, as a URL names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Name {
+pub(crate) enum Name {
     /// In lower case.
     Dns(String),
     Ip(IpAddr),
@@ -46,23 +46,23 @@ pub(super) enum Name {
 
 /// A machine and a port of it. Its text is `name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Host {
-    pub(super) name: Name,
-    pub(super) port: u16,
+pub(crate) struct Host {
+    pub(crate) name: Name,
+    pub(crate) port: u16,
 }
 
 /// A URL that may be called, if its host may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    pub(super) scheme: Scheme,
-    pub(super) host: Host,
+pub(crate) struct Target {
+    pub(crate) scheme: Scheme,
+    pub(crate) host: Host,
     /// What the request line says.
-    pub(super) path_and_query: String,
+    pub(crate) path_and_query: String,
 }
 
 /// Why a text is no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     #[error("it is no URL of at most {URL_BYTES_MAX} visible ASCII characters")]
     Url,
     #[error("its scheme is not https: http is for loopback alone")]
@@ -82,7 +82,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Fault`].
-    pub(super) fn parse(url: &str) -> Result<Self, Fault> {
+    pub(crate) fn parse(url: &str) -> Result<Self, Fault> {
         let is_plain = url.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte));
         if !is_plain || url.len() > URL_BYTES_MAX {
             return Err(Fault::Url);
@@ -107,7 +107,7 @@ impl Target {
     }
 
     /// What the header `Host` says: the port where it is not the scheme's.
-    pub(super) fn authority(&self) -> String {
+    pub(crate) fn authority(&self) -> String {
         match self.host.port == self.scheme.port() {
             true => self.host.name.to_string(),
             false => self.host.to_string(),
@@ -117,16 +117,16 @@ impl Target {
 
 /// A host of the configuration: without a port, that of https.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Listed(Host);
+pub(crate) struct Listed(Host);
 
 impl Listed {
     /// Reads `host[:port]`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, port) = split(text).ok()?;
         Some(Self(Host { name, port: port.unwrap_or(Scheme::Https.port()) }))
     }
 
-    pub(super) fn is(&self, host: &Host) -> bool {
+    pub(crate) fn is(&self, host: &Host) -> bool {
         self.0 == *host
     }
 }
@@ -163,7 +163,7 @@ impl Name {
     }
 
     /// Whether it names this machine by itself.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         match self {
             Self::Dns(name) => name == "localhost",
             Self::Ip(address) => super::address::is_loopback(*address),

@@ -37,8 +37,7 @@ fn caller(hosts: &[String], tls: Option<Arc<ClientConfig>>) -> Caller {
 fn message() -> Message {
     Message {
         body: Bytes::from_static(b"{\"attempt\":1}"),
-        x_correlation_id: "corr-1".to_owned(),
-        traceparent: Some("00-1-2-01".to_owned()),
+        headers: vec![(X_CORRELATION_ID, "corr-1".to_owned()), (TRACEPARENT, "00-1-2-01".to_owned())],
     }
 }
 
@@ -76,7 +75,7 @@ async fn answering(answer: &'static str) -> (SocketAddr, tokio::task::JoinHandle
     (address, served)
 }
 
-async fn post(url: &str, caller: &Caller) -> Result<Answer, CallError> {
+async fn post(url: &str, caller: &Caller) -> Result<Answer<()>, CallError> {
     let target = caller.policy.target(url)?;
     caller.post(&target, &message()).await
 }

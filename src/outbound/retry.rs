@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::http::{HeaderMap, header::RETRY_AFTER};
 
+use crate::config;
 use crate::limits::PUSH_RETRY_AFTER_SECONDS_MAX;
 
 /// What a delay is multiplied with at least and at most.
@@ -12,15 +13,24 @@ const SPREAD_MAX: f64 = 1.5;
 
 /// Between which bounds a delay lies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// The first delay, and the shortest.
-    pub(super) base: Duration,
-    pub(super) longest: Duration,
+    pub(crate) base: Duration,
+    pub(crate) longest: Duration,
+}
+
+impl Pace {
+    pub(crate) fn of(settings: &config::Push) -> Self {
+        Self {
+            base: Duration::from_millis(settings.resend_ms),
+            longest: Duration::from_millis(settings.resend_ms_max),
+        }
+    }
 }
 
 /// The delay behind so many sendings, by a number that was drawn from all of 64 bits: within its bounds, but never under
 /// what the other side asks for.
-pub(super) fn delay(pace: Pace, sent: u32, drawn: u64, asked: Option<Duration>) -> Duration {
+pub(crate) fn delay(pace: Pace, sent: u32, drawn: u64, asked: Option<Duration>) -> Duration {
     let Pace { base, longest } = pace;
     let factor = 1_u32.checked_shl(sent.saturating_sub(1)).unwrap_or(u32::MAX);
     let middle = base.saturating_mul(factor).min(longest);
@@ -31,7 +41,7 @@ pub(super) fn delay(pace: Pace, sent: u32, drawn: u64, asked: Option<Duration>) 
 }
 
 /// 64 bits by which a delay is spread.
-pub(super) fn draw() -> u64 {
+pub(crate) fn draw() -> u64 {
     let mut bytes = [0; 8];
     match getrandom::fill(&mut bytes) {
         Ok(()) => u64::from_le_bytes(bytes),
@@ -42,7 +52,7 @@ pub(super) fn draw() -> u64 {
 
 /// How long an answer asks to wait: a number of seconds, or a date (RFC 9110, 10.2.3). Bounded; what cannot be read asks
 /// for nothing.
-pub(super) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = match text.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),

@@ -38,7 +38,7 @@ pub enum AuthoritiesError {
 ///
 /// # Errors
 /// [`AuthoritiesError`].
-pub(super) fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, AuthoritiesError> {
+pub(crate) fn client(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, AuthoritiesError> {
     let platform = || PLATFORM_FILES.iter().map(Path::new).find(|path| path.is_file());
     let path = authorities.or_else(platform).ok_or(AuthoritiesError::NoPlatform)?;
     let mut roots = RootCertStore::empty();
