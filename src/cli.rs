@@ -1,6 +1,7 @@
 //! The `gesta` command: arguments to calls, and failures to messages and exit codes.
 //!
-//! A command is one file with a `run` that takes its arguments, and one line in the list below. Standard output is
+//! A command is one file with a `run` that takes its arguments, and one line in the list below; `serve` alone also takes
+//! the solutions of the program. Standard output is
 //! data; standard error is talk; failures are printed here and nowhere else.
 
 mod activation;
@@ -35,6 +36,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::runtime::Solution;
+
 pub use failure::{Exit, Failure};
 
 /// An append-only decision log over HTTP: durable acknowledgement, resumable tail, decisions that replay.
@@ -53,12 +56,15 @@ macro_rules! commands {
     ($($(#[doc = $doc:literal])+ $name:ident($arguments:ty) => $run:path;)+) => {
         #[derive(Debug, Subcommand)]
         enum Command {
+            /// Serve a log over HTTP
+            Serve(args::Serve),
             $($(#[doc = $doc])+ $name($arguments),)+
         }
 
         impl Command {
-            fn run(self) -> Result<(), Failure> {
+            fn run(self, solutions: Vec<Box<dyn Solution>>) -> Result<(), Failure> {
                 match self {
+                    Self::Serve(arguments) => serve::run(arguments, solutions),
                     $(Self::$name(arguments) => $run(arguments),)+
                 }
             }
@@ -67,8 +73,6 @@ macro_rules! commands {
 }
 
 commands! {
-    /// Serve a log over HTTP
-    Serve(args::Serve) => serve::run;
     /// Append one message, or an intent for each line of a file
     Submit(args::Submit) => submit::run;
     /// Print records as they come, from any point, over restarts of the server
@@ -107,9 +111,9 @@ commands! {
     Bench(args::Bench) => bench::run;
 }
 
-/// Runs the command that the process was started with.
-pub fn main() -> ExitCode {
-    match Gesta::parse().command.run() {
+/// Runs the command that the process was started with. Servers have the handlers of these solutions, too.
+pub fn main(solutions: Vec<Box<dyn Solution>>) -> ExitCode {
+    match Gesta::parse().command.run(solutions) {
         Ok(()) => Exit::Fine.into(),
         Err(failure) => failure.report(),
     }

@@ -6,6 +6,7 @@
 //! open in the log, and the next start takes it up again. Its invariant: each record is appended by swap behind the
 //! record that the projections show as the execution's last, so that an execution ends once whoever else reports.
 
+mod asked;
 pub mod boot;
 mod builtin;
 mod bundle;
@@ -13,7 +14,6 @@ pub mod cancel;
 mod course;
 mod deadlines;
 mod dispatch;
-pub mod handler;
 pub mod metrics;
 pub mod record;
 pub mod registration;
@@ -32,12 +32,15 @@ use std::time::Duration;
 use gesta_log_format::Index;
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) use builtin::Shipped;
+pub(crate) use course::Left;
 use deadlines::Deadlines;
 use dispatch::Busy;
 pub(crate) use dispatch::asks;
 pub use metrics::Metrics;
 pub use record::{Author, Step, StepError};
-pub use registry::{Duty, Registry};
+pub(crate) use registry::duty;
+pub use registry::{Duty, Runnable};
 pub use routes::router;
 use schema::Schemas;
 pub(crate) use schema::{SchemaError, Which};
@@ -47,6 +50,7 @@ use crate::append::Appender;
 use crate::blobs;
 use crate::limits;
 use crate::projector::Projector;
+use crate::runtime::IntentRegistry;
 use crate::sequencer::{Places, Queue};
 use crate::store::Store;
 
@@ -81,7 +85,7 @@ pub struct Parts {
     pub queue: Arc<Queue>,
     /// Folds what is decided: [`crate::projector::Scope::Decisions`].
     pub projector: Arc<Projector>,
-    pub registry: Registry,
+    pub registry: IntentRegistry,
     pub bounds: Bounds,
 }
 
@@ -90,7 +94,7 @@ pub struct Executor {
     author: Author,
     works: Arc<Works>,
     projector: Arc<Projector>,
-    registry: Registry,
+    registry: IntentRegistry,
     schemas: Schemas,
     bounds: Bounds,
     metrics: Metrics,
@@ -143,7 +147,7 @@ impl Executor {
 
     /// Who runs what.
     #[must_use]
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &IntentRegistry {
         &self.registry
     }
 

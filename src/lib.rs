@@ -32,9 +32,20 @@ pub mod projector;
 pub mod proofs;
 pub mod push;
 pub mod reads;
+pub mod runtime;
 pub mod sequencer;
 pub mod server;
 pub mod state;
 pub mod store;
 pub mod tail;
 pub mod tasks;
+
+use std::process::ExitCode;
+
+/// Runs the `gesta` command that the process was started with; its servers have the handlers of these solutions besides
+/// those that ship with them.
+#[must_use]
+pub fn run_with(solutions: Vec<Box<dyn runtime::Solution>>) -> ExitCode {
+    capability::install_provider();
+    cli::main(solutions)
+}

@@ -186,6 +186,8 @@ bounds! {
     TASK_RECORDS_MAX: usize = 4096;
     /// Most records of states, artifacts and steps that requests have on their way; one more is 503 `QUEUE_FULL`.
     STATE_RECORDS_MAX: usize = 4096;
+    /// How often a handler in Rust tries to change a state that others change meanwhile.
+    STATE_UPDATES_MAX: usize = 8;
     /// Largest state of a session or an execution, in bytes of its canonical text; more is 413 `BODY_TOO_LARGE`.
     STATE_BYTES_MAX: usize = MIB;
     /// Most parents of an artifact; more is 400 `INVALID_INPUT`.
@@ -214,6 +216,13 @@ bounds! {
     TASK_PAGE_DEFAULT: usize = 100;
     /// Hints of waiting tasks that a stream of wake-ups may be behind before it misses some.
     WAKEUPS_KEPT_MAX: usize = 1024;
+    /// Largest blob that a handler in Rust reads whole, in bytes.
+    PUBLIC_BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
+    /// Largest answer that a handler in Rust gets of another host, in bytes.
+    HTTP_ANSWER_BYTES_MAX: usize = 16 * MIB;
+    /// Most calls of handlers in Rust to other hosts at once; others wait.
+    HTTP_CALLS_MAX: usize = 64;
+
     /// Largest schema of a registration, in bytes; more is 400 `INVALID_INPUT`.
     SCHEMA_BYTES_MAX: usize = 256 * KIB;
     /// Largest grants of a registration, in bytes: every capability token carries them.

@@ -7,6 +7,5 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    gesta::capability::install_provider();
-    gesta::cli::main()
+    gesta::run_with(Vec::new())
 }

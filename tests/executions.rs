@@ -247,6 +247,7 @@ fn handlers_are_registered_listed_replaced_and_removed() {
     let expected = json!([
         { "intent_type": "outside", "handler_name": "them", "kind": "external", "index": replaced.index(), "timeout_seconds": null, "metadata": { "a": 1 }, "registration": body, "used": true },
         { "intent_type": "chat.message", "handler_name": "echo", "kind": "builtin", "index": null, "timeout_seconds": null, "metadata": {}, "registration": null, "used": true },
+        { "intent_type": "chat.message", "handler_name": "assemble_prompt", "kind": "builtin", "index": null, "timeout_seconds": null, "metadata": {}, "registration": null, "used": false },
     ]);
     assert_eq!(shown.json()["handlers"], expected);
     for (name, kind, pointer) in

@@ -11,6 +11,7 @@ use crate::activation::StartError;
 use crate::auth::{Auth, TicketBounds};
 use crate::executor::boot::BootError;
 use crate::problem::ReasonCode;
+use crate::runtime::Solution;
 use crate::server::{Ended, Endpoint, ServeError, Surface, serve};
 use crate::store::StoreError;
 
@@ -21,7 +22,7 @@ const BLOCKING_THREADS_MAX: usize = 32;
 ///
 /// # Errors
 /// The exit codes of the table in the README.
-pub fn run(arguments: args::Serve) -> Result<(), Failure> {
+pub fn run(arguments: args::Serve, solutions: Vec<Box<dyn Solution>>) -> Result<(), Failure> {
     let config = arguments.settings.load()?.config;
     logging::start(config.server.log_format);
     let auth = Auth::new(&config.tokens, config.server.listen, TicketBounds::from(&config.auth))?;
@@ -45,7 +46,7 @@ pub fn run(arguments: args::Serve) -> Result<(), Failure> {
                 };
             }
         };
-        serve(config, Arc::new(auth), ready, told).await.map_err(Failure::from)
+        serve(config, Arc::new(auth), solutions, ready, told).await.map_err(Failure::from)
     });
     // What still blocks on the disk for a request that is gone is not waited for.
     runtime.shutdown_background();

@@ -6,7 +6,6 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
 use super::{Settings, Source, Value};
-use crate::executor::Registry;
 use crate::executor::registration::{self, Registration};
 use crate::limits;
 
@@ -55,9 +54,8 @@ impl Entry {
                 self.wrong("metadata", "made of texts, numbers that end, true, false, lists and tables")
             );
         };
-        let found =
-            registration::parse(body.to_string().as_bytes(), &Registry::shipped(), builtin_seconds_max)
-                .map(Registration::into_owned);
+        let found = registration::parse(body.to_string().as_bytes(), builtin_seconds_max)
+            .map(Registration::into_owned);
         found.map_err(|problem| {
             let body = problem.body();
             let member = body.pointer().unwrap_or_default().trim_start_matches('/');

@@ -14,7 +14,7 @@ use super::Outcome;
 use super::request::Report;
 use crate::append::AppendError;
 use crate::auth::Principal;
-use crate::executor::{Duty, Step, StepError};
+use crate::executor::{Duty, Step, StepError, duty};
 use crate::keys::Fingerprint;
 use crate::limits;
 use crate::problem::{Problem, ReasonCode};
@@ -67,7 +67,7 @@ pub(super) async fn append(
             let open = state.executions.open(intent.execution_id).cloned();
             let found = open.map_or(Found::Closed, |open| Found::Open(Box::new(open)));
             let is_task = state.tasks.task(intent.execution_id).is_some();
-            (found, app.executor.registry().duty(&state.handlers, &intent.intent_type), is_task)
+            (found, duty(app.executor.registry(), &state.handlers, &intent.intent_type), is_task)
         });
         if is_task {
             return Err(is_a_task());
@@ -208,7 +208,7 @@ fn demand_external(duty: &Duty) -> Result<(), Problem> {
     let runs = match duty {
         Duty::Wait(HandlerKind::External) => return Ok(()),
         Duty::Wait(other) => format!("The handler of this type is of kind {}.", other.text()),
-        Duty::Invoke(handler) => format!("The builtin handler {} runs this type.", handler.name()),
+        Duty::Invoke(runnable) => format!("The builtin handler {} runs this type.", runnable.name()),
         Duty::Fail { reason } => format!("There is no external handler: {reason}."),
     };
     Err(Problem::new(ReasonCode::NotExternal).detail(runs))

@@ -96,6 +96,7 @@ async fn register_one(app: &App, handler: &Registration<'static>) -> Result<Opti
     if let Some(url) = handler.url() {
         app.outbound.demand_url(&url)?;
     }
+    handler.demand_known(app.executor.registry())?;
     let (subject, payload) = (handler.subject(), handler.payload());
     let standing = control::look(&app.ingress, &subject).await?;
     if let Some(newest) = standing.newest

@@ -11,15 +11,16 @@ use gesta_replay::lifecycle::Transition;
 use gesta_replay::projections::executions::Open;
 use tracing::{error, warn};
 
+use super::asked::Asked;
 use super::cancel::Cancel;
 use super::dispatch::{Invocation, Job, Work};
-use super::handler::{Asked, Handler, HandlerError, Output};
 use super::{Executor, Step, StepError};
 use crate::append::Remedy;
 use crate::limits::EXECUTION_DELIVERIES_MAX;
+use crate::runtime::{HandlerError, Output};
 
 /// Why the course of an execution goes no further here.
-pub(super) enum Left {
+pub(crate) enum Left {
     /// Someone else has appended a record of it: the projections will say how to go on.
     Moved { newest: Index },
     /// It stays open: the next start takes it up.
@@ -47,7 +48,7 @@ struct End {
 
 impl Executor {
     /// Runs an execution to its end, unless it is left open or taken over.
-    pub(super) async fn run(&self, mut job: Job, cancel: &Cancel) {
+    pub(super) async fn run(self: &Arc<Self>, mut job: Job, cancel: &Cancel) {
         loop {
             let execution_id = job.open.execution_id;
             match self.once(job, cancel).await {
@@ -68,7 +69,7 @@ impl Executor {
         }
     }
 
-    pub(super) async fn once(&self, job: Job, cancel: &Cancel) -> Result<(), Left> {
+    pub(super) async fn once(self: &Arc<Self>, job: Job, cancel: &Cancel) -> Result<(), Left> {
         let mut open = job.open;
         let asked = self.asked(&open).await?;
         let error = match job.work {
@@ -100,7 +101,7 @@ impl Executor {
 
     /// Gives it to the handler once more, and records what comes of that.
     async fn deliver(
-        &self,
+        self: &Arc<Self>,
         open: &mut Open,
         asked: &Asked,
         invocation: &Invocation,
@@ -124,14 +125,14 @@ impl Executor {
             Invoked::Cancelled(request) => return self.cancelled(open, &asked.actor, request).await,
         };
         if outcome.as_ref().is_ok_and(|output| !output.is_sound()) {
-            outcome = Err(invalid_output(&invocation.handler));
+            outcome = Err(invalid_output(&invocation.handler_name));
         }
         let mut end = match outcome {
             Ok(output) => {
                 for event in &output.events {
                     self.persist_here(open, &asked.actor, Transition::Event, event).await?;
                 }
-                End::completed(output.value)
+                End::completed(output.artifacts)
             }
             Err(error) => End::failed(error),
         };
@@ -155,9 +156,18 @@ impl Executor {
 
     /// The handler's answer; a panic and a missed deadline are failures. Where somebody asks to cancel first, the
     /// handler's future is dropped where it waits; what it has started elsewhere is told by its token.
-    async fn invoke(&self, invocation: &Invocation, asked: &Asked, open: &Open, cancel: &Cancel) -> Invoked {
-        let Invocation { handler, timeout, asking: _ } = invocation;
-        let context = asked.context(open, &self.works, cancel.clone());
+    async fn invoke(
+        self: &Arc<Self>,
+        invocation: &Invocation,
+        asked: &Asked,
+        open: &Open,
+        cancel: &Cancel,
+    ) -> Invoked {
+        let Invocation { handler, handler_name: name, timeout, .. } = invocation;
+        let context = asked.context(self, open, invocation, cancel.clone());
+        if let Err(invalid) = context.validate() {
+            return Invoked::Ended(Err(invalid));
+        }
         let invoked = AssertUnwindSafe(async { handler.invoke(context).await }).catch_unwind();
         let invoked = tokio::select! {
             biased;
@@ -170,7 +180,7 @@ impl Executor {
         Invoked::Ended(match invoked {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(panic)) => {
-                let (name, panic) = (handler.name(), panic_text(&*panic));
+                let panic = panic_text(&*panic);
                 error!(handler = name, execution = %open.execution_id, panic, "a handler has panicked");
                 Err(HandlerError::new("HANDLER_PANICKED", format!("the handler {name} has panicked")))
             }
@@ -196,7 +206,7 @@ impl Executor {
     }
 
     /// As [`Executor::persist`], also where someone else has reported an event of the same delivery meanwhile.
-    pub(super) async fn persist_here(
+    pub(crate) async fn persist_here(
         &self,
         open: &mut Open,
         actor: &str,
@@ -294,8 +304,8 @@ impl End {
     }
 }
 
-fn invalid_output(handler: &Arc<dyn Handler>) -> HandlerError {
-    let message = format!("what the handler {} gave is not canonical JSON", handler.name());
+fn invalid_output(name: &str) -> HandlerError {
+    let message = format!("what the handler {name} gave is not canonical JSON");
     HandlerError::new("HANDLER_OUTPUT_INVALID", message)
 }
 

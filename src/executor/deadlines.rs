@@ -14,13 +14,14 @@ use gesta_replay::event::{ExecutionId, HandlerKind};
 use gesta_replay::projections::executions::Open;
 use tokio::time::Instant;
 
+use super::Executor;
 use super::cancel::Cancel;
 use super::course::Left;
 use super::dispatch::{Job, Work};
-use super::handler::HandlerError;
-use super::{Duty, Executor};
+use super::registry::{Duty, duty, timeout};
 use crate::limits::EXECUTIONS_LOOKED_AT_MAX;
 use crate::projector::State;
+use crate::runtime::HandlerError;
 
 /// What is watched.
 #[derive(Default)]
@@ -170,15 +171,15 @@ impl Executor {
 
     /// The time that someone outside has for it.
     fn timeout_elsewhere(&self, state: &State, open: &Open) -> Option<Duration> {
-        match self.registry.duty(&state.handlers, &open.intent_type) {
-            Duty::Wait(HandlerKind::External) => self.registry.timeout(&state.handlers, &open.intent_type),
+        match duty(&self.registry, &state.handlers, &open.intent_type) {
+            Duty::Wait(HandlerKind::External) => timeout(&state.handlers, &open.intent_type),
             // Of a task its lease decides; of a builtin handler its invocation.
             Duty::Wait(_) | Duty::Invoke(_) | Duty::Fail { .. } => None,
         }
     }
 
     /// Fails what is overdue, unless it has moved meanwhile.
-    async fn expire(&self, execution_id: ExecutionId) {
+    async fn expire(self: &Arc<Self>, execution_id: ExecutionId) {
         let job = self.projector.look(|state| {
             let open = state.executions.open(execution_id)?;
             let timeout = self.timeout_elsewhere(state, open)?;

@@ -11,11 +11,12 @@ use gesta_replay::projections::executions::Open;
 use gesta_replay::projections::handlers::Handler as Registered;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Executor;
 use super::cancel::{Cancel, Teller};
-use super::handler::{Handler, HandlerError};
-use super::{Duty, Executor};
+use super::registry::{Duty, Runnable, duty, timeout};
 use crate::limits::EXECUTIONS_LOOKED_AT_MAX;
 use crate::projector::State;
+use crate::runtime::{Handler, HandlerError};
 
 /// An execution, and what is to be done for it.
 pub(super) struct Job {
@@ -36,6 +37,8 @@ pub(super) enum Work {
 /// A builtin handler, and how long it may take.
 pub(super) struct Invocation {
     pub(super) handler: Arc<dyn Handler>,
+    pub(super) handler_name: String,
+    pub(super) metadata: serde_json::Value,
     pub(super) timeout: Duration,
     /// Its registration, where that asks something of an intent's payload.
     pub(super) asking: Option<Registered>,
@@ -159,18 +162,19 @@ impl Executor {
         if state.tasks.task(open.execution_id).is_some() {
             return None;
         }
-        let duty = self.registry.duty(&state.handlers, &open.intent_type);
+        let duty = duty(&self.registry, &state.handlers, &open.intent_type);
         let work = match (duty, open.cancel_requested) {
             (Duty::Wait(HandlerKind::External), Some(request)) if open.standing.status == Status::Created => {
                 Work::Cancel { request }
             }
             (Duty::Wait(_), _) => return None,
             (Duty::Invoke(_) | Duty::Fail { .. }, Some(request)) => Work::Cancel { request },
-            (Duty::Invoke(handler), None) => {
-                let timeout = self.registry.timeout(&state.handlers, &open.intent_type);
+            (Duty::Invoke(runnable), None) => {
+                let Runnable { handler, handler_name, metadata } = *runnable;
+                let timeout = timeout(&state.handlers, &open.intent_type);
                 let timeout = timeout.unwrap_or(self.bounds.invoke_default).min(self.bounds.invoke_max);
                 let asking = state.handlers.first(&open.intent_type).filter(|registered| asks(registered));
-                Work::Invoke(Invocation { handler, timeout, asking: asking.cloned() })
+                Work::Invoke(Invocation { handler, handler_name, metadata, timeout, asking: asking.cloned() })
             }
             (Duty::Fail { reason }, None) => Work::Fail(HandlerError::new("NO_HANDLER", reason)),
         };

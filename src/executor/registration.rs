@@ -8,10 +8,10 @@ use gesta_replay::event::{HandlerKind, Publish};
 
 use super::bundle;
 use super::task_fields::{self, Fields};
-use crate::executor::Registry;
 use crate::ingress::request::{Secrets, read_name, refused, rejected};
 use crate::limits;
 use crate::problem::{Problem, ReasonCode};
+use crate::runtime::IntentRegistry;
 
 /// A registration whose shape is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,7 @@ pub struct Registration<'a> {
 ///
 /// # Errors
 /// `INVALID_JSON`, `INVALID_INPUT`, `SECRETS_PRESENT`.
-pub fn parse<'a>(
-    body: &'a [u8],
-    registry: &Registry,
-    builtin_seconds_max: u64,
-) -> Result<Registration<'a>, Problem> {
+pub fn parse<'a>(body: &'a [u8], builtin_seconds_max: u64) -> Result<Registration<'a>, Problem> {
     let mut secrets = Secrets::default();
     let found = read(body, &mut secrets).map_err(|error| refused(body, &secrets, &error))?;
     let wrong = |pointer: &str, detail: String| {
@@ -67,10 +63,6 @@ pub fn parse<'a>(
         && seconds > most
     {
         return wrong("/timeout_seconds", format!("give a number of seconds from 1 to {most}: {why}"));
-    }
-    if found.kind == HandlerKind::Builtin && registry.names().all(|name| name != found.handler_name) {
-        let names = registry.names().collect::<Vec<_>>().join(", ");
-        return wrong("/handler_name", format!("it names no builtin handler; there are {names}"));
     }
     match found.limits_fault() {
         Some((pointer, detail)) if task_fields::is_of_tasks(found.kind) => wrong(pointer, detail),
@@ -144,6 +136,23 @@ impl Registration<'_> {
             }
             Some(_) | None => None,
         }
+    }
+
+    /// Demands that the program has the handler, where it is one of the program's.
+    ///
+    /// # Errors
+    /// `INVALID_INPUT` for `/handler_name`.
+    pub fn demand_known(&self, registry: &IntentRegistry) -> Result<(), Problem> {
+        if self.kind != HandlerKind::Builtin
+            || registry.named(&self.intent_type, &self.handler_name).is_some()
+        {
+            return Ok(());
+        }
+        let names: Vec<_> = registry.names().into_iter().collect();
+        let names = names.join(", ");
+        Err(Problem::new(ReasonCode::InvalidInput)
+            .detail(format!("/handler_name: it names no builtin handler; there are {names}."))
+            .pointer("/handler_name"))
     }
 
     /// What becomes of the events that it returns.

@@ -1,80 +1,88 @@
-//! Who runs what: the handlers that the log has registered, then those that the server brings along.
+//! Who runs what: the handlers that the log has registered, then those that the program brings along.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gesta_log_format::json::canonical::Members;
 use gesta_replay::event::HandlerKind;
-use gesta_replay::projections::handlers::Handlers;
+use gesta_replay::projections::handlers::{Handler as Logged, Handlers};
+use serde_json::Value;
 
-use super::builtin::{AssemblePrompt, Echo};
-use super::handler::Handler;
+use crate::runtime::{Handler, IntentRegistry};
 
-/// Types that have a builtin handler without being registered, and its name.
-pub(super) const DEFAULTS: [(&str, &str); 1] = [("chat.message", "echo")];
-
-/// The builtin handlers, by their names.
+/// A handler of the program, as it is to be invoked.
 #[derive(Clone)]
-pub struct Registry {
-    builtin: BTreeMap<&'static str, Arc<dyn Handler>>,
+pub struct Runnable {
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) handler_name: String,
+    /// Of the log's registration where there is one, else of the program's.
+    pub(super) metadata: Value,
+}
+
+impl Runnable {
+    /// Under which it is registered.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.handler_name
+    }
 }
 
 /// What the executor has to do for an execution.
 #[derive(Clone)]
 pub enum Duty {
     /// Invoke it.
-    Invoke(Arc<dyn Handler>),
+    Invoke(Box<Runnable>),
     /// Wait for what someone else records: of `external` the reports from outside, of `worker` and `push` the task's
-    /// end, of `stream` the adapter's. Those three are not offered for registration yet.
+    /// end, of `stream` the adapter's, which is not offered for registration yet.
     Wait(HandlerKind),
     /// Fail it: nobody handles it.
     Fail { reason: String },
 }
 
-impl Registry {
-    /// With the builtin handlers that ship with the server.
-    pub fn shipped() -> Self {
-        Self::of([Arc::new(Echo) as Arc<dyn Handler>, Arc::new(AssemblePrompt)])
+/// What is to be done for an execution of this type, as long as these handlers are registered in the log.
+pub(crate) fn duty(registry: &IntentRegistry, logged: &Handlers, intent_type: &str) -> Duty {
+    let found = match logged.first(intent_type) {
+        Some(first) => match first.kind {
+            HandlerKind::Builtin => {
+                let found = registry.named(intent_type, &first.handler_name);
+                let metadata = || metadata(first);
+                found
+                    .map(|found| (found, metadata()))
+                    .ok_or_else(|| format!("this server has no builtin handler {}", first.handler_name))
+            }
+            waits @ (HandlerKind::External
+            | HandlerKind::Worker
+            | HandlerKind::Push
+            | HandlerKind::Stream) => return Duty::Wait(waits),
+        },
+        None => registry
+            .first(intent_type)
+            .map(|found| (found, found.metadata.clone()))
+            .ok_or_else(|| format!("no handler is registered for {intent_type}")),
+    };
+    match found {
+        Ok((found, metadata)) => Duty::Invoke(Box::new(Runnable {
+            handler: Arc::clone(&found.handler),
+            handler_name: found.handler_name.clone(),
+            metadata,
+        })),
+        Err(reason) => Duty::Fail { reason },
     }
+}
 
-    /// With these.
-    pub fn of(handlers: impl IntoIterator<Item = Arc<dyn Handler>>) -> Self {
-        Self { builtin: handlers.into_iter().map(|handler| (handler.name(), handler)).collect() }
-    }
+/// The `timeout_seconds` of the handler that is registered in the log for this type, if it has any.
+pub(super) fn timeout(logged: &Handlers, intent_type: &str) -> Option<Duration> {
+    let seconds = std::str::from_utf8(member(logged.first(intent_type)?, b"timeout_seconds")?).ok()?;
+    seconds.parse().ok().map(Duration::from_secs)
+}
 
-    /// The names of the builtin handlers, in ascending order.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.builtin.keys().copied()
-    }
+/// As it was registered; where it has become a blob, the reference.
+fn metadata(logged: &Logged) -> Value {
+    let metadata = member(logged, b"metadata").and_then(|metadata| serde_json::from_slice(metadata).ok());
+    metadata.unwrap_or_else(|| Value::Object(serde_json::Map::new()))
+}
 
-    /// The `timeout_seconds` of the handler that is registered for this type, if it has any.
-    pub fn timeout(&self, registered: &Handlers, intent_type: &str) -> Option<Duration> {
-        let handler = registered.first(intent_type)?;
-        let mut members = Members::new(handler.registration.as_bytes()).map_while(Result::ok);
-        let (_, seconds) = members.find(|(key, _)| *key == b"timeout_seconds")?;
-        std::str::from_utf8(seconds).ok()?.parse().ok().map(Duration::from_secs)
-    }
-
-    /// What is to be done for an execution of this type, as long as these handlers are registered.
-    pub fn duty(&self, registered: &Handlers, intent_type: &str) -> Duty {
-        let default = || DEFAULTS.iter().find(|(known, _)| *known == intent_type).map(|(_, name)| *name);
-        let name = match registered.first(intent_type) {
-            Some(handler) => match handler.kind {
-                HandlerKind::Builtin => handler.handler_name.as_str(),
-                waits @ (HandlerKind::External
-                | HandlerKind::Worker
-                | HandlerKind::Push
-                | HandlerKind::Stream) => return Duty::Wait(waits),
-            },
-            None => match default() {
-                Some(name) => name,
-                None => return Duty::Fail { reason: format!("no handler is registered for {intent_type}") },
-            },
-        };
-        match self.builtin.get(name) {
-            Some(handler) => Duty::Invoke(Arc::clone(handler)),
-            None => Duty::Fail { reason: format!("this server has no builtin handler {name}") },
-        }
-    }
+fn member<'a>(logged: &'a Logged, name: &[u8]) -> Option<&'a [u8]> {
+    let mut members = Members::new(logged.registration.as_bytes()).map_while(Result::ok);
+    members.find_map(|(key, value)| (key == name).then_some(value))
 }

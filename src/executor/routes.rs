@@ -19,12 +19,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::registration::{self, subject};
-use super::registry::DEFAULTS;
 use super::{Executor, bundle};
 use crate::auth::{Caller, Role};
 use crate::control::{self, Control, STREAM};
 use crate::limits;
 use crate::problem::{Problem, ProblemBody, ReasonCode, demand_json, read_body};
+use crate::runtime::Registered;
 use crate::server::App;
 
 /// The routes of the registry.
@@ -124,8 +124,8 @@ pub(super) struct HandlerShown {
 /// The registry.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HandlersShown {
-    /// By type, then in the order of their first registration. What ships with the server stands behind, where its type
-    /// has no other.
+    /// By type, then in the order of their first registration. What the program brings along stands behind, unless it was
+    /// registered, too.
     handlers: Vec<HandlerShown>,
 }
 
@@ -160,8 +160,14 @@ pub(super) async fn handlers(State(app): State<App>, caller: Caller) -> Result<R
             let of_type = handlers.iter().enumerate();
             shown.extend(of_type.map(|(nth, handler)| HandlerShown::of(intent_type, handler, nth == 0)));
         }
-        let defaults = DEFAULTS.iter().filter(|(known, _)| state.handlers.first(known).is_none());
-        shown.extend(defaults.map(|(intent_type, name)| HandlerShown::shipped(intent_type, name)));
+        for (intent_type, handlers) in app.executor.registry().types() {
+            let logged = state.handlers.of(intent_type);
+            let is_logged = |name: &str| logged.iter().any(|known| known.handler_name == name);
+            let of_type = handlers.iter().filter(|known| !is_logged(&known.handler_name)).enumerate();
+            let shown_of =
+                |(nth, known)| HandlerShown::of_program(intent_type, known, nth == 0 && logged.is_empty());
+            shown.extend(of_type.map(shown_of));
+        }
         (shown, state.applied())
     });
     let mut response = Json(HandlersShown { handlers }).into_response();
@@ -191,16 +197,16 @@ impl HandlerShown {
         }
     }
 
-    fn shipped(intent_type: &str, handler_name: &str) -> Self {
+    fn of_program(intent_type: &str, known: &Registered, used: bool) -> Self {
         Self {
             intent_type: intent_type.to_owned(),
-            handler_name: handler_name.to_owned(),
+            handler_name: known.handler_name.clone(),
             kind: "builtin".to_owned(),
             index: None,
             timeout_seconds: None,
-            metadata: no_metadata(),
+            metadata: RawValue::from_string(known.metadata.to_string()).unwrap_or_else(|_| no_metadata()),
             registration: None,
-            used: true,
+            used,
         }
     }
 }
@@ -241,7 +247,8 @@ pub(super) async fn register_handler(
     demand_json(&parts.headers)?;
     app.demand_running()?;
     let body = read_body(body, app.config.limits.body_bytes_max, app.body_patience()).await?;
-    let new = registration::parse(&body, app.executor.registry(), app.config.executor.invoke_seconds_max)?;
+    let new = registration::parse(&body, app.config.executor.invoke_seconds_max)?;
+    new.demand_known(app.executor.registry())?;
     if let Some(url) = new.url() {
         app.outbound.demand_url(&url)?;
     }

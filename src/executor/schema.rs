@@ -11,9 +11,9 @@ use gesta_replay::projections::handlers::Handler;
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::handler::HandlerError;
 use super::works::{Works, WorksError};
 use crate::limits::{PARAMS_BYTES_MAX, SCHEMA_BYTES_MAX, SCHEMAS_KEPT_MAX};
+use crate::runtime::HandlerError;
 
 /// Which schema of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,17 +4,17 @@ mod cancelling;
 mod deadlines;
 mod full;
 mod handlers;
+mod runtime;
 mod world;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use gesta_replay::lifecycle::Transition;
 use serde_json::{Value, json};
 
-use super::{Bounds, Registry, Step, StepError};
+use super::{Bounds, Step, StepError};
 use crate::append::AppendError;
-use handlers::{Odd, Stuck};
+use handlers::Stuck;
 use world::{World, member};
 
 /// No bound is met but those that a test sets.
@@ -55,7 +55,7 @@ fn step(type_name: &str, payload: Value) -> (String, Value) {
 #[test]
 fn an_allowed_intent_is_echoed_and_inherits_what_it_follows_from() {
     run(async |world| {
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let intent = world.intent("c", "chat.message", json!({ "message": " hi " })).await;
         let decision = world.allow(intent).await;
         world.ended(1).await;
@@ -78,7 +78,7 @@ fn an_allowed_intent_is_echoed_and_inherits_what_it_follows_from() {
 #[test]
 fn what_is_denied_is_not_run_and_what_nobody_handles_fails() {
     run(async |world| {
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let denied = world.intent("denied", "chat.message", json!({})).await;
         world.deny(denied).await;
         let intent = world.intent("c", "unheard.of", json!({})).await;
@@ -96,7 +96,7 @@ fn a_handler_that_fails_panics_is_late_or_answers_nonsense_fails_its_execution_a
     run(async |world| {
         world.register("odd", "odd", "builtin").await;
         let late = Bounds { invoke_max: Duration::from_millis(50), ..bounds() };
-        let executor = world.executor(Registry::of([Arc::new(Odd) as Arc<_>]), late);
+        let executor = world.executor(world.odd(), late);
         let cases = [
             ("fail", Err("ODD")),
             ("panic", Err("HANDLER_PANICKED")),
@@ -126,7 +126,7 @@ fn a_handler_that_fails_panics_is_late_or_answers_nonsense_fails_its_execution_a
 fn events_are_recorded_in_order_and_what_is_too_large_becomes_a_blob() {
     run(async |world| {
         world.register("odd", "odd", "builtin").await;
-        let executor = world.executor(Registry::of([Arc::new(Odd) as Arc<_>]), bounds());
+        let executor = world.executor(world.odd(), bounds());
         let intent = world.intent("c", "odd", json!({ "message": "events" })).await;
         world.allow(intent).await;
         world.ended(1).await;
@@ -151,12 +151,12 @@ fn what_was_running_is_taken_up_again_three_times_at_most() {
         let intent = world.intent("c", "stuck", json!({})).await;
         world.allow(intent).await;
         for delivery in 1..=3 {
-            let executor = world.executor(Registry::of([Arc::new(Stuck::default()) as Arc<_>]), bounds());
+            let executor = world.executor(world.registry_of(&Stuck::default()), bounds());
             world.until(|open| open.is_some_and(|open| open.standing.deliveries == delivery), "c").await;
             // As a killed process: the handler never ends, and nobody waits for it.
             executor.stop(Duration::ZERO).await;
         }
-        let executor = world.executor(Registry::of([Arc::new(Stuck::default()) as Arc<_>]), bounds());
+        let executor = world.executor(world.registry_of(&Stuck::default()), bounds());
         world.ended(1).await;
         let expected = [
             step("running", json!({ "delivery": 1 })),
@@ -173,7 +173,7 @@ fn what_was_running_is_taken_up_again_three_times_at_most() {
 async fn reported(world: &World, transition: Transition, payload: &str) -> Vec<String> {
     world.register("stuck", "stuck", "builtin").await;
     let stuck = Stuck::default();
-    let executor = world.executor(Registry::of([Arc::new(stuck.clone()) as Arc<_>]), bounds());
+    let executor = world.executor(world.registry_of(&stuck), bounds());
     let intent = world.intent("c", "stuck", json!({})).await;
     world.allow(intent).await;
     let mut open = world.until(|open| open.is_some_and(|open| open.last_index.is_some()), "c").await.unwrap();
@@ -206,7 +206,7 @@ fn an_event_that_someone_else_reports_does_not_keep_the_end_from_being_recorded(
 fn what_the_life_of_an_execution_does_not_allow_is_not_appended() {
     run(async |world| {
         world.register("outside", "them", "external").await;
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let intent = world.intent("c", "outside", json!({})).await;
         world.allow(intent).await;
         let open = world.until(|open| open.is_some(), "c").await.unwrap();
@@ -236,7 +236,7 @@ fn what_the_life_of_an_execution_does_not_allow_is_not_appended() {
 fn an_external_execution_waits_until_its_handler_is_removed() {
     run(async |world| {
         world.register("outside", "them", "external").await;
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let waiting = world.intent("waiting", "outside", json!({})).await;
         world.allow(waiting).await;
         let other = world.intent("other", "chat.message", json!({})).await;
@@ -259,7 +259,7 @@ fn more_than_may_run_at_once_wait_in_the_log_and_all_end_once() {
             let intent = world.intent(&format!("before-{nth}"), "chat.message", json!({})).await;
             world.allow(intent).await;
         }
-        let executor = world.executor(Registry::shipped(), Bounds { running_max: 2, ..bounds() });
+        let executor = world.executor(world.shipped(), Bounds { running_max: 2, ..bounds() });
         for nth in 0..40 {
             let intent = world.intent(&format!("after-{nth}"), "chat.message", json!({})).await;
             world.allow(intent).await;
@@ -277,7 +277,7 @@ fn more_than_may_run_at_once_wait_in_the_log_and_all_end_once() {
 fn a_prompt_has_what_was_said_and_what_was_answered_in_the_order_of_the_log() {
     run(async |world| {
         world.register("prompt", "assemble_prompt", "builtin").await;
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         for (correlation, said) in [("one", json!({ "message": " first " })), ("two", json!({ "n": 2 }))] {
             let intent = world.intent(correlation, "chat.message", said).await;
             world.allow(intent).await;
@@ -313,12 +313,12 @@ fn a_prompt_has_what_was_said_and_what_was_answered_in_the_order_of_the_log() {
 #[test]
 fn a_stopped_executor_starts_nothing_and_the_next_one_takes_it_up() {
     run(async |world| {
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         executor.stop(Duration::from_secs(60)).await;
         let intent = world.intent("c", "chat.message", json!({})).await;
         world.allow(intent).await;
         assert_eq!(course(&world.records(), "c"), []);
-        let next = world.executor(Registry::shipped(), bounds());
+        let next = world.executor(world.shipped(), bounds());
         world.ended(1).await;
         next.stop(Duration::from_secs(60)).await;
         assert_eq!(course(&world.records(), "c").len(), 2);

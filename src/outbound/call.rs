@@ -85,7 +85,6 @@ pub(crate) struct Answer<T> {
 }
 
 /// The headers and the body of an answer.
-#[expect(dead_code, reason = "for handlers in Rust")]
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) headers: HeaderMap,
@@ -145,7 +144,6 @@ impl Caller {
         Ok(Answer { status: answer.status, retry_after: answer.retry_after, content: () })
     }
 
-    #[expect(dead_code, reason = "for handlers in Rust")]
     /// Sends a request once, whose URI is the target's; the answer's body has at most `bytes_max` bytes.
     ///
     /// # Errors

@@ -46,6 +46,20 @@ const RECORD_CODES: &[Entry] = &[
         "Register one with `POST /api/intent/handlers` or under [[handlers]], then submit the intent anew.",
     ),
     record(
+        "PARAMS_UNAVAILABLE",
+        Source::Worker,
+        "What the intent brings cannot be read",
+        "A handler in Rust has asked for the intent's payload, which lies in a blob that is not here or cannot be read.",
+        "The message names it; put the blob again, or look with `gesta inspect`.",
+    ),
+    record(
+        "CONTEXT_INVALID",
+        Source::Worker,
+        "A defect of the server",
+        "The ids of an execution's context are missing or not its intent's. The handler was not called.",
+        "Report it with the intent's records.",
+    ),
+    record(
         "PARAMS_INVALID",
         Source::Worker,
         "Not what its handler asks for",

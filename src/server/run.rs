@@ -38,7 +38,9 @@ use crate::outbound::{AuthoritiesError, Outbound};
 use crate::projector::{self, Projector};
 use crate::proofs;
 use crate::push::{self, Push};
+use crate::runtime::{IntentRegistry, PublicWorks, Solution, StateSurface};
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
+use crate::state;
 use crate::store::{self, LookupError, Opened, Store, StoreError};
 use crate::tail::TailShared;
 use crate::tasks::{self, BundleUrl, Tasks};
@@ -104,7 +106,7 @@ const UPKEEP_TICKS: u64 = 5;
 /// Time kept back from the limit for the last sync and the end of the threads.
 const SHUTDOWN_RESERVE: Duration = Duration::from_secs(2);
 
-/// Serves until `told` is resolved or the disk fails. `ready` is told the addresses, the public one first, once requests
+/// Serves until `told` is resolved or the disk fails, with the handlers of these solutions besides its own. `ready` is told
 /// are served.
 ///
 /// # Errors
@@ -112,6 +114,7 @@ const SHUTDOWN_RESERVE: Duration = Duration::from_secs(2);
 pub async fn serve(
     config: Config,
     auth: Arc<Auth>,
+    solutions: Vec<Box<dyn Solution>>,
     ready: impl FnOnce(&[Endpoint]) + Send,
     told: impl Future<Output = ()>,
 ) -> Result<Ended, ServeError> {
@@ -121,7 +124,7 @@ pub async fn serve(
         sockets.endpoints().iter().find(|endpoint| endpoint.surface == Surface::Task).copied();
     let opening = tokio::task::spawn_blocking(move || {
         let started = Instant::now();
-        open(config, auth, task_listener).map(|opened| (opened, started.elapsed()))
+        open(config, auth, &solutions, task_listener).map(|opened| (opened, started.elapsed()))
     });
     let (Open { app, writer, filler, background, signer, signals, lock }, took) =
         opening.await.map_err(|_panicked| ServeError::Panicked)??;
@@ -291,18 +294,45 @@ fn bundle_url(config: &Config, listener: Option<Endpoint>, objects: &Arc<Objects
     Box::new(move |digest, expires| Some(format!("{base}{}", objects.blob_url(digest, expires))))
 }
 
-fn executor_of(config: &Config, ingress: &Ingress, projector: &Arc<Projector>) -> Arc<Executor> {
+/// The handlers of the program: those that ship with it first.
+fn registry_of(
+    ingress: &Ingress,
+    outbound: &Arc<Outbound>,
+    solutions: &[Box<dyn Solution>],
+) -> IntentRegistry {
+    let (store, blobs) = (Arc::clone(&ingress.store), Arc::clone(&ingress.blobs));
+    let surface = state::Surface::new(Arc::clone(&store), Arc::clone(&blobs), ingress.appender());
+    let works = PublicWorks::new(store, blobs, Arc::clone(outbound));
+    let mut registry = IntentRegistry::new(works, StateSurface::new(Arc::new(surface)));
+    executor::Shipped.register(&mut registry);
+    for solution in solutions {
+        solution.register(&mut registry);
+    }
+    registry
+}
+
+fn executor_of(
+    config: &Config,
+    ingress: &Ingress,
+    projector: &Arc<Projector>,
+    registry: IntentRegistry,
+) -> Arc<Executor> {
     Executor::new(executor::Parts {
         store: Arc::clone(&ingress.store),
         blobs: Arc::clone(&ingress.blobs),
         queue: Arc::clone(&ingress.queue),
         projector: Arc::clone(projector),
-        registry: executor::Registry::shipped(),
+        registry,
         bounds: executor_bounds(config),
     })
 }
 
-fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Result<Open, ServeError> {
+fn open(
+    config: Config,
+    auth: Arc<Auth>,
+    solutions: &[Box<dyn Solution>],
+    task_listener: Option<Endpoint>,
+) -> Result<Open, ServeError> {
     let prometheus: PrometheusHandle = crate::metrics::install()?;
     let Opened { store, writer, filler, frontier, recovery, state, lock } = store::open(&config)?;
     if recovery.torn_bytes > 0 || recovery.roll_finished {
@@ -331,7 +361,7 @@ fn open(config: Config, auth: Arc<Auth>, task_listener: Option<Endpoint>) -> Res
     let capabilities = Arc::new(Capabilities::open(&config.server.data, &store, secret)?);
     auth.admit_services(Arc::clone(&capabilities));
     let outbound = Outbound::new(&config.push, config.server.insecure_loopback)?;
-    let executor = executor_of(&config, &ingress, &projector);
+    let executor = executor_of(&config, &ingress, &projector, registry_of(&ingress, &outbound, solutions));
     let tasks = Tasks::new(tasks::Parts {
         store: Arc::clone(&store),
         blobs: Arc::clone(&blobs),

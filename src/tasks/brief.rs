@@ -8,8 +8,8 @@ use gesta_replay::event::Content;
 use gesta_replay::projections::tasks::Open;
 
 use super::Tasks;
-use super::members::Members;
 use crate::executor::WorksError;
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 
 /// The solution of what comes in by the wire.

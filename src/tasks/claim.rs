@@ -12,13 +12,13 @@ use gesta_replay::task_lifecycle::{State, Transition};
 use super::author::{Step, StepError};
 use super::brief::BriefError;
 use super::clock::after;
-use super::members::Members;
 use super::waiting::{Found, Handed, Reach};
 use super::{Tasks, fence};
 use crate::append::AppendError;
 use crate::auth::Worker;
 use crate::capability::{self, Grant, MintError, Prefixes};
 use crate::limits::TASK_CONFLICTS_MAX;
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 
 /// Why a task was not given out.

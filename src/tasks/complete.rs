@@ -9,12 +9,12 @@ use gesta_replay::task_lifecycle::{State, Transition};
 
 use super::author::Step;
 use super::fence::Fence;
-use super::members::Members;
 use super::outcome::Asked;
 use super::{Tasks, grants};
 use crate::capability::Claims;
 use crate::keys::Fingerprint;
 use crate::limits::{TASK_CONFLICTS_MAX, TASK_WALK_RECORDS_MAX};
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 use crate::store::{LookupError, unreadable};
 

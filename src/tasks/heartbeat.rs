@@ -9,12 +9,12 @@ use gesta_replay::task_lifecycle::Transition;
 use super::author::{Step, StepError};
 use super::clock::after;
 use super::fence::Fence;
-use super::members::Members;
 use super::timers::Left;
 use super::{Tasks, grants};
 use crate::append::AppendError;
 use crate::capability::Claims;
 use crate::limits::TASK_CONFLICTS_MAX;
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 
 impl Tasks {

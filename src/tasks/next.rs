@@ -10,8 +10,9 @@ use gesta_replay::task_lifecycle::State as Stage;
 
 use super::clock::Now;
 use super::timers::{Due, Timers};
-use crate::executor::{Duty, Registry};
+use crate::executor::{Duty, duty};
 use crate::projector::State;
+use crate::runtime::IntentRegistry;
 
 /// What has to be recorded next.
 pub(super) enum Next {
@@ -43,7 +44,13 @@ pub(super) enum What {
 }
 
 /// What has to be recorded next of an execution and its task.
-pub(super) fn next(state: &State, registry: &Registry, timers: &Timers, now: Now, task_id: TaskId) -> Next {
+pub(super) fn next(
+    state: &State,
+    registry: &IntentRegistry,
+    timers: &Timers,
+    now: Now,
+    task_id: TaskId,
+) -> Next {
     let execution = state.executions.open(task_id);
     match (state.tasks.task(task_id), execution) {
         (Some(task), execution) => of_task(task, execution, timers, now),
@@ -53,10 +60,10 @@ pub(super) fn next(state: &State, registry: &Registry, timers: &Timers, now: Now
 }
 
 /// Whether an execution that is no task has to become one.
-pub(super) fn awaits_task(state: &State, registry: &Registry, execution: &executions::Open) -> bool {
+pub(super) fn awaits_task(state: &State, registry: &IntentRegistry, execution: &executions::Open) -> bool {
     execution.standing.status == Status::Created
         && state.tasks.task(execution.execution_id).is_none()
-        && match registry.duty(&state.handlers, &execution.intent_type) {
+        && match duty(registry, &state.handlers, &execution.intent_type) {
             Duty::Wait(kind) => is_of_tasks(kind),
             Duty::Invoke(_) | Duty::Fail { .. } => false,
         }
@@ -69,7 +76,7 @@ fn is_of_tasks(kind: HandlerKind) -> bool {
     }
 }
 
-fn of_execution(state: &State, registry: &Registry, execution: &executions::Open) -> Next {
+fn of_execution(state: &State, registry: &IntentRegistry, execution: &executions::Open) -> Next {
     let handler = state.handlers.first(&execution.intent_type);
     let Some(handler) = handler.filter(|_| awaits_task(state, registry, execution)) else {
         return Next::Nothing;

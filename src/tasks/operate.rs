@@ -11,7 +11,6 @@ use gesta_replay::task_lifecycle::{State, Transition};
 
 use super::Tasks;
 use super::author::Step;
-use super::members::Members;
 use super::outcome::Asked;
 use super::waiting::Depth;
 use crate::auth::{Patterns, Worker};
@@ -19,6 +18,7 @@ use crate::keys::Fingerprint;
 use crate::limits::{
     TASK_CONFLICTS_MAX, TASK_STREAMS_LOOKED_AT_MAX, TASK_WALK_RECORDS_MAX, TASKS_LOOKED_AT_MAX,
 };
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 use crate::store::{RecordBytes, blocking};
 

@@ -6,7 +6,7 @@ use gesta_replay::lifecycle::Transition;
 use gesta_replay::task_lifecycle::State;
 
 use super::author::SERVER;
-use super::members::Members;
+use crate::members::Members;
 
 /// The code of an execution whose worker gave none.
 const TASK_FAILED: &str = "TASK_FAILED";

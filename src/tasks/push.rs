@@ -16,10 +16,10 @@ use gesta_replay::task_lifecycle::{State, Transition};
 
 use super::author::{Step, StepError};
 use super::claim::ClaimError;
-use super::members::Members;
 use super::{Tasks, fence};
 use crate::append::{AppendError, Remedy};
 use crate::limits::{TASK_CONFLICTS_MAX, TASK_MESSAGE_BYTES_MAX};
+use crate::members::Members;
 
 /// What the worker of each attempt that this server posts is called, before the handler's name.
 const WORKER: &str = "push/";

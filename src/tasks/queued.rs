@@ -6,8 +6,8 @@ use gesta_replay::event::{Content, Registration};
 use gesta_replay::projections::executions;
 use gesta_replay::projections::handlers::Handler;
 
-use super::members::Members;
 use crate::limits;
+use crate::members::Members;
 
 /// The pool of a worker's handler that names none, and that of what this server posts.
 pub(super) const DEFAULT_POOL: &str = "default";

@@ -18,13 +18,13 @@ use tracing::{error, warn};
 
 use super::author::{SERVER, Step, StepError};
 use super::clock::after;
-use super::members::Members;
 use super::next::{Next, What, next};
 use super::timers::Due;
 use super::{Tasks, outcome, queued, retry};
 use crate::append::Remedy;
-use crate::executor::handler::HandlerError;
 use crate::executor::{self, SchemaError};
+use crate::members::Members;
+use crate::runtime::HandlerError;
 
 /// What became of a step.
 enum Done {

@@ -15,10 +15,10 @@ use tokio::sync::{broadcast, watch};
 
 use super::Tasks;
 use super::control::{Hint, Word};
-use super::members::Members;
 use super::waiting::{Candidate, PoolName};
 use crate::auth::Worker;
 use crate::limits::{HEARTBEAT_SECONDS, RETRY_MS, WAKEUPS_KEPT_MAX};
+use crate::members::Members;
 
 /// A comment, which is never followed by a blank line: some clients would dispatch an empty event.
 const HEARTBEAT: &[u8] = b": heartbeat\n";

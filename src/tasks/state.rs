@@ -13,9 +13,9 @@ use gesta_replay::projections::tasks::Open;
 
 use super::Tasks;
 use super::fence::Fence;
-use super::members::Members;
 use crate::capability::Claims;
 use crate::limits::{APPLIED_WAIT_MS, TASK_CONFLICTS_MAX};
+use crate::members::Members;
 use crate::problem::{Problem, ReasonCode};
 use crate::state::{Artifact, Name, Registered, Scope, Step, SurfaceError, Writer, Written};
 

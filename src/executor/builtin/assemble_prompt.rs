@@ -7,34 +7,39 @@
 
 use std::borrow::Cow;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::{self, canonical};
 use gesta_log_format::{Digest, Index};
 use gesta_replay::event::{Content, Elements};
 
-use crate::executor::handler::{ExecutionContext, Handler, HandlerError, Output};
 use crate::executor::works::{Works, WorksError};
 use crate::limits::PROMPT_BYTES_MAX;
+use crate::runtime::{
+    ExecutionContext, Handled, Handler, HandlerError, IntentService, Output, PublicWorks, StateSurface,
+};
 use crate::store::RecordBytes;
 
-pub(crate) struct AssemblePrompt;
+pub(crate) struct AssemblePrompt {
+    works: PublicWorks,
+}
+
+impl IntentService for AssemblePrompt {
+    fn new(works: PublicWorks, _state: StateSurface) -> Self {
+        Self { works }
+    }
+}
 
 impl Handler for AssemblePrompt {
-    fn name(&self) -> &'static str {
-        "assemble_prompt"
-    }
-
     /// `{"context_digest", "messages": [{"content", "role"}], "o_context": [{"event_digest", "event_index"}]}`; what an
     /// INTENT said has the role `user`, what an EXECUTION answered `assistant`.
-    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
-        async move {
-            let decision = context.works.record(context.decision_index).await.map_err(unavailable)?;
-            let value = assemble(&context.works, &decision).await?;
-            Ok(Output { value, events: Vec::new() })
-        }
-        .boxed()
+    fn invoke(&self, context: ExecutionContext) -> Handled {
+        let works = self.works.clone();
+        Box::pin(async move {
+            let works = works.works();
+            let decision = works.record(context.decision_index).await.map_err(unavailable)?;
+            let artifacts = assemble(works, &decision).await?;
+            Ok(Output { artifacts, events: Vec::new() })
+        })
     }
 }
 

@@ -1,19 +1,8 @@
 //! `echo`: the output is what the client sent.
 
-use futures::FutureExt as _;
-use futures::future::{BoxFuture, ready};
+use crate::runtime::{ExecutionContext, HandlerError, Output};
 
-use crate::executor::handler::{ExecutionContext, Handler, HandlerError, Output};
-
-pub(crate) struct Echo;
-
-impl Handler for Echo {
-    fn name(&self) -> &'static str {
-        "echo"
-    }
-
-    /// A payload that stands in a blob is given back as the reference to it.
-    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
-        ready(Ok(Output { value: context.payload, events: Vec::new() })).boxed()
-    }
+/// A payload that stands in a blob is given back as the reference to it.
+pub(super) async fn echo(context: ExecutionContext) -> Result<Output, HandlerError> {
+    Ok(Output { artifacts: context.intent.parameters, events: Vec::new() })
 }

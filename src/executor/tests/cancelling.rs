@@ -1,6 +1,5 @@
 //! Requests to cancel, at every moment of an execution's life.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use gesta_replay::lifecycle::Transition;
@@ -9,15 +8,11 @@ use serde_json::{Value, json};
 use super::handlers::Stuck;
 use super::world::World;
 use super::{bounds, course, run, step};
-use crate::executor::{Bounds, Registry, Step};
+use crate::executor::{Bounds, Step};
 
 /// What an execution ends with that is cancelled as the world asks.
 fn cancelled() -> (String, Value) {
     step("cancelled", json!({ "by": "ann", "reason": "no longer wanted" }))
-}
-
-fn stuck(stuck: &Stuck) -> Registry {
-    Registry::of([Arc::new(stuck.clone()) as Arc<_>])
 }
 
 #[test]
@@ -25,7 +20,7 @@ fn a_handler_that_runs_is_told_and_given_up_at_once() {
     run(async |world| {
         world.register("stuck", "stuck", "builtin").await;
         let handler = Stuck::default();
-        let executor = world.executor(stuck(&handler), bounds());
+        let executor = world.executor(world.registry_of(&handler), bounds());
         let intent = world.intent("c", "stuck", json!({})).await;
         world.allow(intent).await;
         world.until(|open| open.is_some_and(|open| open.last_index.is_some()), "c").await;
@@ -42,7 +37,7 @@ fn what_waits_for_its_turn_is_cancelled_while_the_handlers_run() {
     run(async |world| {
         world.register("stuck", "stuck", "builtin").await;
         let handler = Stuck::default();
-        let executor = world.executor(stuck(&handler), Bounds { running_max: 1, ..bounds() });
+        let executor = world.executor(world.registry_of(&handler), Bounds { running_max: 1, ..bounds() });
         let first = world.intent("first", "stuck", json!({})).await;
         world.allow(first).await;
         world.until(|open| open.is_some_and(|open| open.last_index.is_some()), "first").await;
@@ -60,7 +55,7 @@ fn what_waits_for_its_turn_is_cancelled_while_the_handlers_run() {
 #[test]
 fn what_is_not_decided_is_cancelled_once_it_is_allowed_and_a_deny_ends_it_as_ever() {
     run(async |world| {
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let allowed = world.intent("allowed", "chat.message", json!({})).await;
         let denied = world.intent("denied", "chat.message", json!({})).await;
         let unhandled = world.intent("unhandled", "unheard.of", json!({})).await;
@@ -83,7 +78,7 @@ fn what_is_not_decided_is_cancelled_once_it_is_allowed_and_a_deny_ends_it_as_eve
 fn what_is_external_is_cancelled_here_until_it_runs_and_then_by_its_reporter() {
     run(async |world| {
         world.register("outside", "them", "external").await;
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         let created = world.intent("created", "outside", json!({})).await;
         world.allow(created).await;
         world.cancel(created).await;
@@ -116,14 +111,14 @@ fn what_is_external_is_cancelled_here_until_it_runs_and_then_by_its_reporter() {
 fn a_request_that_a_killed_process_left_behind_is_done_by_the_next_start() {
     run(async |world| {
         world.register("stuck", "stuck", "builtin").await;
-        let executor = world.executor(stuck(&Stuck::default()), bounds());
+        let executor = world.executor(world.registry_of(&Stuck::default()), bounds());
         let intent = world.intent("c", "stuck", json!({})).await;
         world.allow(intent).await;
         world.until(|open| open.is_some_and(|open| open.last_index.is_some()), "c").await;
         // As a killed process: the handler never ends, and nobody tells it.
         executor.stop(Duration::ZERO).await;
         world.cancel(intent).await;
-        let next = world.executor(stuck(&Stuck::default()), bounds());
+        let next = world.executor(world.registry_of(&Stuck::default()), bounds());
         world.ended(1).await;
         assert_eq!(course(&world.records(), "c"), [step("running", json!({ "delivery": 1 })), cancelled()]);
         next.stop(Duration::from_secs(60)).await;
@@ -133,7 +128,7 @@ fn a_request_that_a_killed_process_left_behind_is_done_by_the_next_start() {
 #[test]
 fn an_end_and_a_request_that_race_leave_one_end() {
     run(async |world| {
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         for nth in 0..60 {
             let name = format!("c-{nth}");
             let intent = world.intent(&name, "chat.message", json!({})).await;

@@ -1,14 +1,12 @@
 //! Deadlines, of what runs here and of what runs elsewhere.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gesta_replay::lifecycle::Transition;
 use serde_json::json;
 
-use super::handlers::Odd;
 use super::{bounds, course, run, step};
-use crate::executor::{Bounds, Registry, Step};
+use crate::executor::{Bounds, Step};
 
 #[test]
 fn a_builtin_handler_has_the_time_of_its_registration_and_no_more_than_the_bound() {
@@ -20,7 +18,7 @@ fn a_builtin_handler_has_the_time_of_its_registration_and_no_more_than_the_bound
     ] {
         run(async |world| {
             world.register_for("odd", "odd", "builtin", seconds).await;
-            let executor = world.executor(Registry::of([Arc::new(Odd) as Arc<_>]), bounds);
+            let executor = world.executor(world.odd(), bounds);
             let hangs = world.intent("hangs", "odd", json!({ "message": "hang" })).await;
             world.allow(hangs).await;
             let well = world.intent("well", "odd", json!({ "message": "well" })).await;
@@ -40,7 +38,7 @@ fn an_external_execution_fails_where_nobody_begins_it_or_nobody_ends_it_in_time(
     run(async |world| {
         world.register_for("outside", "them", "external", 1).await;
         world.register("patient", "them", "external").await;
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         for (name, intent_type) in
             [("created", "outside"), ("begun", "outside"), ("done", "outside"), ("patient", "patient")]
         {
@@ -85,7 +83,7 @@ fn what_is_open_at_a_start_has_its_time_anew() {
         world.allow(intent).await;
         world.until(|open| open.is_some(), "c").await;
         let started = Instant::now();
-        let executor = world.executor(Registry::shipped(), bounds());
+        let executor = world.executor(world.shipped(), bounds());
         world.ended(1).await;
         assert!(started.elapsed() >= Duration::from_secs(1));
         executor.stop(Duration::from_secs(60)).await;

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::handlers::{Odd, Stuck};
 use super::world::World;
 use super::{bounds, course, run};
-use crate::executor::{Executor, Registry};
+use crate::executor::Executor;
 use crate::sequencer::{Outcome, Queue};
 
 /// Refuses each record of the executor so many times, as a full disk does, before the sequencer gets it.
@@ -19,8 +19,11 @@ const REFUSALS: usize = 3;
 /// An executor whose disk is full for a while; how many appends were refused.
 fn refused_for_a_while(world: &World) -> (Arc<Executor>, Arc<AtomicUsize>) {
     let (queue, refused) = (Arc::new(Queue::default()), Arc::new(AtomicUsize::new(0)));
-    let handlers = [Arc::new(Odd) as Arc<dyn crate::executor::handler::Handler>, Arc::new(Stuck::default())];
-    let executor = world.executor_with(Registry::of(handlers), bounds(), Arc::clone(&queue));
+    let registry = world.registry(|registry| {
+        registry.register_intent("odd", "odd", Odd, json!({}));
+        registry.register_intent("stuck", "stuck", Stuck::default(), json!({}));
+    });
+    let executor = world.executor_with(registry, bounds(), Arc::clone(&queue));
     let (disk, count) = (Arc::clone(&world.queue), Arc::clone(&refused));
     tokio::spawn(async move {
         let mut tries: HashMap<_, usize> = HashMap::new();

@@ -3,29 +3,24 @@
 use std::sync::Arc;
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use gesta_log_format::json::canonical;
 use tokio::sync::Semaphore;
 
-use crate::executor::handler::{ExecutionContext, Handler, HandlerError, Output};
+use crate::runtime::{ExecutionContext, Handled, Handler, HandlerError, Output};
 
 /// Does what the payload's `message` says.
 pub(super) struct Odd;
 
 impl Handler for Odd {
-    fn name(&self) -> &'static str {
-        "odd"
-    }
-
-    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
-        let message = canonical::Members::new(&context.payload).flatten().next().unwrap().1;
+    fn invoke(&self, context: ExecutionContext) -> Handled {
+        let message = canonical::Members::new(&context.intent.parameters).flatten().next().unwrap().1;
         let message = canonical::string(message).unwrap().into_owned();
         if message == "panic" {
             panic!("as it was told");
         }
         async move {
             let output = |value: &str, events: &[&str]| Output {
-                value: value.into(),
+                artifacts: value.into(),
                 events: events.iter().map(|event| event.as_bytes().to_vec()).collect(),
             };
             match message.as_str() {
@@ -69,11 +64,7 @@ impl Stuck {
 }
 
 impl Handler for Stuck {
-    fn name(&self) -> &'static str {
-        "stuck"
-    }
-
-    fn invoke(&self, context: ExecutionContext) -> BoxFuture<'static, Result<Output, HandlerError>> {
+    fn invoke(&self, context: ExecutionContext) -> Handled {
         let (gate, told) = (Arc::clone(&self.gate), Arc::clone(&self.told));
         tokio::spawn(async move {
             context.cancel.requested().await;
@@ -81,7 +72,7 @@ impl Handler for Stuck {
         });
         async move {
             gate.acquire().await.expect("it is never closed").forget();
-            Ok(Output { value: b"null".to_vec(), events: Vec::new() })
+            Ok(Output { artifacts: b"null".to_vec(), events: Vec::new() })
         }
         .boxed()
     }

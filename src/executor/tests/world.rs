@@ -22,15 +22,17 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
+use super::handlers::{Odd, Stuck};
 use crate::append::Appender;
 use crate::blobs;
 use crate::config::Config;
-use crate::executor::{Bounds, Executor, Parts, Registry, Works};
+use crate::executor::{Bounds, Executor, Parts, Shipped, Works};
 use crate::ingress::Maker;
 use crate::keys::Fingerprint;
 use crate::metrics::LogMetrics;
 use crate::prefix::LogPrefix;
 use crate::projector::{Origin, Pace, Projector, Scope, Snapshots, Source};
+use crate::runtime::{IntentRegistry, Solution as _};
 use crate::sequencer::{
     Acknowledgements, Append, HANDS, Outcome, Places, Queue, Sequencer, Sequencing, SystemClock,
 };
@@ -87,14 +89,35 @@ impl World {
         Self { store, blobs, queue, places, projector, hands, _lock: lock, _data: data }
     }
 
-    pub(super) fn executor(&self, registry: Registry, bounds: Bounds) -> Arc<Executor> {
+    /// These handlers and no others.
+    pub(super) fn registry(&self, fill: impl FnOnce(&mut IntentRegistry)) -> IntentRegistry {
+        let mut registry = IntentRegistry::of_a_test(&self.store, &self.blobs, &self.queue);
+        fill(&mut registry);
+        registry
+    }
+
+    pub(super) fn shipped(&self) -> IntentRegistry {
+        self.registry(|registry| Shipped.register(registry))
+    }
+
+    pub(super) fn odd(&self) -> IntentRegistry {
+        self.registry(|registry| assert!(registry.register_intent("odd", "odd", Odd, json!({}))))
+    }
+
+    pub(super) fn registry_of(&self, stuck: &Stuck) -> IntentRegistry {
+        self.registry(|registry| {
+            assert!(registry.register_intent("stuck", "stuck", stuck.clone(), json!({})))
+        })
+    }
+
+    pub(super) fn executor(&self, registry: IntentRegistry, bounds: Bounds) -> Arc<Executor> {
         self.executor_with(registry, bounds, Arc::clone(&self.queue))
     }
 
     /// An executor whose records go through another queue.
     pub(super) fn executor_with(
         &self,
-        registry: Registry,
+        registry: IntentRegistry,
         bounds: Bounds,
         queue: Arc<Queue>,
     ) -> Arc<Executor> {

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::fence::Fence;
-use super::super::members::Members;
 use super::super::request;
 use super::blob::BlobReference;
 use super::json;
 use super::worker::Following;
 use crate::capability::Capability;
+use crate::members::Members;
 use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json, read_body};
 use crate::server::App;
 

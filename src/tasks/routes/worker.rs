@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::super::claim::{Claimed, NotClaimed};
-use super::super::members::{Members, list};
 use super::super::request::{self, Wanted};
 use super::super::waiting::Reach;
 use super::json;
 use crate::auth::Worker;
+use crate::members::{Members, list};
 use crate::problem::{Problem, ProblemBody, Query, ReasonCode, demand_json, read_body};
 use crate::server::App;
 

@@ -27,10 +27,11 @@ use crate::config::Config;
 use crate::control::{self, Control};
 use crate::decider::{ActiveSettings, Decider};
 use crate::exchange::Exchange;
-use crate::executor::{self, Executor, Registry};
+use crate::executor::{self, Executor, Shipped};
 use crate::ingress::{Ingress, Submitted, request};
 use crate::metrics::{DeciderMetrics, LogMetrics};
 use crate::projector::{Origin, Pace, Projector, Scope, Snapshots, Source};
+use crate::runtime::{IntentRegistry, Solution as _};
 use crate::sequencer::{Acknowledgements, HANDS, Places, Queue, Sequencer, Sequencing};
 use crate::store::{self, Opened};
 use crate::tasks::next::{Next, next};
@@ -132,12 +133,14 @@ impl World {
             settings: self.ingress.settings.clone(),
             metrics: DeciderMetrics::new(),
         });
+        let mut registry = IntentRegistry::of_a_test(&store, &blobs, &queue);
+        Shipped.register(&mut registry);
         let executor = Executor::new(executor::Parts {
             store: Arc::clone(&store),
             blobs: Arc::clone(&blobs),
             queue: Arc::clone(&queue),
             projector: Arc::clone(&projector),
-            registry: Registry::shipped(),
+            registry,
             bounds: executor::Bounds::default(),
         });
         executor.start();
