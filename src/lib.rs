@@ -30,6 +30,7 @@ pub mod prefix;
 pub mod problem;
 pub mod projector;
 pub mod proofs;
+pub mod publish;
 pub mod push;
 pub mod reads;
 pub mod runtime;

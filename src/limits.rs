@@ -320,6 +320,23 @@ bounds! {
     DATASET_CONFLICTS_MAX: usize = 16;
     /// Delay before something is tried again that a dataset needs, in milliseconds.
     DATASET_RETRY_MS: u64 = 500;
+    /// Most events that are posted to webhooks at once.
+    PUBLISH_CALLS_MAX: usize = 32;
+    /// Most of them of one handler, each of another execution.
+    PUBLISH_CALLS_OF_HANDLER_MAX: usize = 8;
+    /// Most events of one handler that are in memory to be posted; the others wait in the derived store.
+    PUBLISH_WINDOW_MAX: usize = 256;
+    /// Time between two looks at the log on behalf of webhooks, in milliseconds: under load one serves many records.
+    PUBLISH_PAUSE_MS: u64 = 5;
+    /// Delay before what the disk refused on behalf of webhooks is tried again, in milliseconds.
+    PUBLISH_RETRY_MS: u64 = 1000;
+    /// Largest piece of the log that is looked at at once on behalf of webhooks, in bytes.
+    PUBLISH_CHUNK_BYTES: usize = 256 * KIB;
+    /// Most records that a restart looks at again on behalf of webhooks, if none was of interest.
+    PUBLISH_MARK_RECORDS_MAX: u64 = 10_000;
+    /// Longest time that events on their way to webhooks have at the end of the process, in milliseconds.
+    PUBLISH_END_MS: u64 = 1000;
+
     /// Time between two looks at the log on behalf of datasets, in milliseconds: under load one serves many records.
     DATASET_PAUSE_MS: u64 = 5;
     /// Largest piece of the log that is looked at at once on behalf of datasets, in bytes.

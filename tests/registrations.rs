@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that unwraps fails, as it should")]
 
-#[expect(dead_code, reason = "made for push.rs, of which this uses a part")]
 #[path = "push/runner.rs"]
 mod runner;
 mod support;
@@ -13,8 +12,8 @@ mod world;
 use serde_json::{Value, json};
 
 use runner::Runner;
-use support::Intent;
 use support::problem::check as check_problem;
+use support::{Intent, until};
 use world::World;
 
 /// A server that may call the runner, and calls it again at once.
@@ -135,4 +134,137 @@ fn a_registration_that_cannot_be_acted_on_is_refused() {
     for (more, pointer) in cases {
         check_problem(&post(more), 400, "INVALID_INPUT", Some(pointer));
     }
+}
+
+/// Registers an external handler whose events become what is said.
+#[track_caller]
+fn register_external(world: &World, intent_type: &str, more: &Value) {
+    let mut body = json!({ "intent_type": intent_type, "handler_name": "h", "kind": "external" });
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let registered = world.post("/api/intent/handlers", &body);
+    assert!(matches!(registered.status, 200 | 201), "{}", registered.text());
+}
+
+/// Reports something of an execution that runs elsewhere; gives the record's index.
+#[track_caller]
+fn report(world: &World, correlation: &str, type_name: &str, payload: &Value) -> u64 {
+    let body = json!({ "correlation_id": correlation, "type": type_name, "payload": payload });
+    let response = world.post("/execution/event", &body);
+    assert_eq!(response.status, 200, "{}", response.text());
+    response.json()["execution_index"].as_u64().unwrap()
+}
+
+/// Begins an execution that runs elsewhere.
+#[track_caller]
+fn begin(world: &World, correlation: &str, intent_type: &str) {
+    world.submit(correlation, intent_type);
+    world.course(correlation, "DECISION decided");
+    report(world, correlation, "running", &json!({ "delivery": 1 }));
+}
+
+fn webhook(runner: &Runner) -> Value {
+    json!({ "publish": "webhook", "url": format!("http://{}/events", runner.address()) })
+}
+
+#[test]
+fn events_are_posted_whole_in_order_and_again_until_somebody_has_them() {
+    let runner = Runner::start(&["503 Busy", "", "429 Later"]);
+    let world = world_of(&runner);
+    register_external(&world, "told", &webhook(&runner));
+    begin(&world, "c", "told");
+    let indexes: Vec<u64> =
+        (0..3).map(|nth| report(&world, "c", "event", &json!({ "name": "e", "nth": nth }))).collect();
+    // What was refused for the moment comes again before what is behind it.
+    let posted: Vec<_> = (0..6).map(|_| runner.next()).collect();
+    let index_of =
+        |posted: &runner::Invocation| posted.header("gesta-index").unwrap().parse::<u64>().unwrap();
+    let found: Vec<u64> = posted.iter().map(index_of).collect();
+    assert_eq!(found, [indexes[0], indexes[0], indexes[0], indexes[0], indexes[1], indexes[2]]);
+    for one in &posted {
+        let envelope = world.get(&format!("/events/{}", index_of(one))).json();
+        assert_eq!(one.body, envelope);
+        assert_eq!(one.header("gesta-digest"), envelope["digest"].as_str());
+        assert_eq!(one.header("content-type"), Some("application/json"));
+        assert!(one.header("x-correlation-id").is_some());
+        assert_eq!(one.line, "POST /events HTTP/1.1");
+    }
+    until("nothing waits", || (world.metric("publish_waiting") == 0.0).then_some(()));
+    assert!(world.metric("publish_posts_total{result=\"accepted\"}") >= 3.0);
+}
+
+#[test]
+fn what_nobody_has_is_posted_after_a_kill_and_what_somebody_has_is_not_once_that_is_kept() {
+    let later = "503 Busy\r\nRetry-After: 1000";
+    let runner = Runner::start(&["202 Accepted", later]);
+    let mut world = world_of(&runner);
+    register_external(&world, "told", &webhook(&runner));
+    begin(&world, "c", "told");
+    report(&world, "c", "event", &json!({ "nth": 0 }));
+    assert_eq!(runner.next().body["payload"]["nth"], 0);
+    let second = report(&world, "c", "event", &json!({ "nth": 1 }));
+    assert_eq!(runner.next().body["payload"]["nth"], 1);
+    report(&world, "c", "event", &json!({ "nth": 2 }));
+    // In order: at the end, so that the store has what was posted.
+    world.restart();
+    let again = runner.next();
+    assert_eq!(again.header("gesta-index"), Some(second.to_string().as_str()));
+    assert_eq!(runner.next().body["payload"]["nth"], 2);
+    world.kill_and_start();
+    report(&world, "c", "event", &json!({ "nth": 3 }));
+    // After a kill some may come again, but never out of order, and the last one comes.
+    let mut last = 0;
+    while last < 3 {
+        let nth = runner.next().body["payload"]["nth"].as_u64().unwrap();
+        assert!(nth >= last, "{nth} behind {last}");
+        last = nth;
+    }
+}
+
+#[test]
+fn an_event_that_is_refused_is_dropped_and_one_that_fails_holds_up_its_execution_alone() {
+    let busy = "503 Busy\r\nRetry-After: 1000";
+    let runner = Runner::start(&["410 Gone", busy]);
+    let world = world_of(&runner);
+    register_external(&world, "told", &webhook(&runner));
+    begin(&world, "a", "told");
+    begin(&world, "b", "told");
+    report(&world, "a", "event", &json!({ "of": "a", "nth": 0 }));
+    assert_eq!(runner.next().body["payload"]["nth"], 0);
+    report(&world, "a", "event", &json!({ "of": "a", "nth": 1 }));
+    assert_eq!(runner.next().body["payload"]["nth"], 1);
+    report(&world, "a", "event", &json!({ "of": "a", "nth": 2 }));
+    report(&world, "b", "event", &json!({ "of": "b" }));
+    assert_eq!(runner.next().body["payload"]["of"], "b");
+    until("two wait", || (world.metric("publish_waiting") == 2.0).then_some(()));
+    assert!(world.metric("publish_posts_total{result=\"dropped\"}") >= 1.0);
+}
+
+#[test]
+fn events_are_logged_by_name_alone_or_are_records_and_no_more() {
+    let runner = Runner::start(&[]);
+    let world = world_of(&runner);
+    register_external(&world, "logged", &json!({ "publish": "log" }));
+    register_external(&world, "silent", &json!({ "publish": "none" }));
+    register_external(&world, "unsaid", &json!({}));
+    for (nth, intent_type) in ["silent", "unsaid", "logged"].into_iter().enumerate() {
+        let correlation = format!("c{nth}");
+        begin(&world, &correlation, intent_type);
+        report(
+            &world,
+            &correlation,
+            "event",
+            &json!({ "name": "row.counted", "hidden": "nobody's business" }),
+        );
+    }
+    let told = until("it is logged", || {
+        let errors = world.server().errors();
+        errors.lines().find(|line| line.contains("an event of a handler")).map(str::to_owned)
+    });
+    for part in ["logged", "row.counted", "execution_id", "index", "sha256:"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let errors = world.server().errors();
+    assert!(!errors.contains("nobody's business"), "{errors}");
+    assert_eq!(errors.matches("an event of a handler").count(), 1, "{errors}");
+    assert_eq!(runner.taken(), 0);
 }

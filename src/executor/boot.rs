@@ -72,6 +72,7 @@ fn run(app: &App, newest: Option<Index>) {
             app.executor.start();
             app.tasks.start();
             app.push.start();
+            app.publish.start();
             name_others(&app).await;
         }
     });

@@ -54,7 +54,8 @@ pub(super) struct NewHandler {
     /// Whose workers may claim its tasks; `default` where it is left out.
     #[schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     pool: Option<String>,
-    /// Of `push`: where its tasks are posted, at a host of `push.allow_hosts`.
+    /// Of `push`: where its tasks are posted; of all with `publish` webhook: where its events are. At a host of
+    /// `push.allow_hosts`.
     url: Option<String>,
     /// The digits of the SHA-256 of the bundle that a runner loads: a blob that is here, and that the caller has put or may
     /// read.
@@ -91,7 +92,9 @@ pub(super) struct NewHandler {
     /// JSON Schema of a result: one that does not fit is refused, `RESULT_INVALID`.
     #[schema(value_type = Option<Object>)]
     result_schema: Option<serde_json::Value>,
-    /// What becomes of the events that it returns.
+    /// Of all: what becomes of its EXECUTION `event` records besides. `log` writes a line in the server's log, without what
+    /// they hold; `webhook` posts each envelope to `url`, at least once, in order for each execution; `none` where it is left
+    /// out.
     #[schema(pattern = "^(none|log|webhook)$")]
     publish: Option<String>,
     /// The datasets whose events it is called for.

@@ -28,6 +28,7 @@ use crate::outbound::Outbound;
 use crate::problem::{Problem, ReasonCode};
 use crate::projector::Projector;
 use crate::proofs::Proofs;
+use crate::publish::Publish;
 use crate::push::Push;
 use crate::store::{Store, unreadable};
 use crate::tail::TailShared;
@@ -54,6 +55,7 @@ pub struct Parts {
     pub datasets: Arc<Datasets>,
     pub outbound: Arc<Outbound>,
     pub push: Arc<Push>,
+    pub publish: Arc<Publish>,
     pub metrics: LogMetrics,
     pub prometheus: PrometheusHandle,
     /// The head when the log was opened: ready is who has folded up to it.
@@ -87,6 +89,7 @@ impl App {
     pub(super) fn drain(&self) {
         self.tail.drain();
         self.push.drain();
+        self.publish.drain();
         self.tasks.drain();
     }
 

@@ -37,6 +37,7 @@ use crate::objects::Objects;
 use crate::outbound::{AuthoritiesError, Outbound};
 use crate::projector::{self, Projector};
 use crate::proofs;
+use crate::publish::Publish;
 use crate::push::{self, Push};
 use crate::runtime::{IntentRegistry, PublicWorks, Solution, StateSurface};
 use crate::sequencer::{self, Acknowledgements, Places, Queue, Sequencer, Sequencing, SystemClock};
@@ -69,7 +70,7 @@ pub enum ServeError {
     Blobs(#[from] blobs::OpenError),
     #[error("cannot open the projections' snapshots")]
     Snapshots(#[source] sled::Error),
-    #[error("cannot open the rows of datasets")]
+    #[error("cannot open the rows of datasets, or what is to be posted")]
     Rows(#[source] sled::Error),
     #[error("cannot read the log")]
     Lookup(#[from] LookupError),
@@ -194,6 +195,7 @@ async fn sweep(app: App, connections: Arc<Connections>) {
         app.tasks.measure();
         app.datasets.measure();
         app.push.measure();
+        app.publish.measure();
         app.metrics.queue_depth.set(app.ingress.places.taken() as f64);
     }
 }
@@ -375,9 +377,12 @@ fn open(
     let objects = Arc::new(Objects::open(&config.server.data, &ingress)?);
     let datasets = Datasets::open(&ingress, &projector, &objects, &state).map_err(ServeError::Rows)?;
     let bundle_url = bundle_url(&config, task_listener, &objects);
+    let publish =
+        Publish::open(&ingress, &projector, &outbound, &config.push, &state).map_err(ServeError::Rows)?;
     let app = App::new(Parts {
         push: push_of(&config, &store, &projector, &tasks, &outbound, bundle_url),
         outbound,
+        publish,
         proofs,
         capabilities,
         tasks,
@@ -477,6 +482,7 @@ impl Threads {
         // Before the queue closes, so that what ends in time is recorded.
         app.executor.stop(Duration::from_millis(limits::EXECUTIONS_END_MS)).await;
         app.push.stop(Duration::from_millis(limits::PUSH_END_MS)).await;
+        app.publish.stop(Duration::from_millis(limits::PUBLISH_END_MS)).await;
         app.tasks.stop(Duration::from_millis(limits::TASKS_END_MS)).await;
         app.datasets.stop(Duration::from_millis(limits::DATASETS_END_MS)).await;
         if let Some(decider) = self.decider {

@@ -76,7 +76,11 @@ fn token(name: &str, roles: &[&str], more: &str) -> String {
 fn start(directory: &Path, settings: &[String]) -> Server {
     let file = directory.join("gesta.toml");
     let tokens = [
-        token("everyone", &["intent.write", "log.read", "operator", "auditor"], "streams = [\"*\"]"),
+        token(
+            "everyone",
+            &["intent.write", "log.read", "operator", "auditor", "execution.write"],
+            "streams = [\"*\"]",
+        ),
         token("worker", &["worker"], "streams = [\"*\"]\nworkers = [\"w-*\"]\npools = [\"p*\", \"default\"]"),
         token("reader", &["log.read"], "streams = [\"default\"]"),
         token("narrow", &["worker"], "workers = [\"n-1\"]\npools = [\"narrow\"]"),
