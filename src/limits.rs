@@ -216,6 +216,11 @@ bounds! {
     TASK_PAGE_DEFAULT: usize = 100;
     /// Hints of waiting tasks that a stream of wake-ups may be behind before it misses some.
     WAKEUPS_KEPT_MAX: usize = 1024;
+    /// Most events that a handler gives at its end; more fails its execution, `HANDLER_OUTPUT_INVALID`, or is 422
+    /// `RESULT_INVALID`.
+    EXECUTION_EVENTS_MAX: usize = 1000;
+    /// Largest event in the result of a task, in bytes; more is 422 `RESULT_INVALID`.
+    TASK_RETURNED_EVENT_BYTES_MAX: usize = 32 * KIB;
     /// Largest blob that a handler in Rust reads whole, in bytes.
     PUBLIC_BLOB_BYTES_MAX: u64 = 64 * MIB as u64;
     /// Largest answer that a handler in Rust gets of another host, in bytes.

@@ -27,6 +27,7 @@ mod push;
 mod queued;
 mod request;
 mod retry;
+mod returned;
 mod routes;
 mod schema;
 mod settle;

@@ -268,3 +268,31 @@ fn events_are_logged_by_name_alone_or_are_records_and_no_more() {
     assert_eq!(errors.matches("an event of a handler").count(), 1, "{errors}");
     assert_eq!(runner.taken(), 0);
 }
+
+#[test]
+fn the_events_of_a_workers_result_are_recorded_and_posted_before_its_end() {
+    let runner = Runner::start(&[]);
+    let mut world = world_of(&runner);
+    world.register("worked", &webhook(&runner));
+    world.submit("c", "worked");
+    let claim = world.claimed("w-1");
+    let too_many = json!({ "artifacts": {}, "events": vec![json!({}); 1001] });
+    let refused = world.task(&claim, "complete", &json!({ "status": "Completed", "result": too_many }));
+    check_problem(&refused, 422, "RESULT_INVALID", Some("/result/events"));
+    let result = json!({ "artifacts": { "rows": 2 }, "events": [{ "nth": 1 }, { "nth": 2 }] });
+    world.complete(&claim, &result);
+    let course = world.course("c", "EXECUTION completed");
+    assert_eq!(course[5..], ["TASK completed", "EXECUTION event", "EXECUTION event", "EXECUTION completed"]);
+    assert_eq!(world.record("c", "EXECUTION", "completed")["payload"]["output"], result);
+    for nth in 1..=2 {
+        assert_eq!(runner.next().body["payload"], json!({ "nth": nth }));
+    }
+    world.kill_and_start();
+    // What is no handler's answer has no events.
+    world.submit("d", "worked");
+    let claim = world.claimed("w-1");
+    world.complete(&claim, &json!({ "events": [{ "nth": 3 }] }));
+    let course = world.course("d", "EXECUTION completed");
+    assert_eq!(course[5..], ["TASK completed", "EXECUTION completed"]);
+    world.check_replay();
+}

@@ -16,7 +16,7 @@ use super::cancel::Cancel;
 use super::dispatch::{Invocation, Job, Work};
 use super::{Executor, Step, StepError};
 use crate::append::Remedy;
-use crate::limits::EXECUTION_DELIVERIES_MAX;
+use crate::limits::{EXECUTION_DELIVERIES_MAX, EXECUTION_EVENTS_MAX};
 use crate::runtime::{HandlerError, Output};
 
 /// Why the course of an execution goes no further here.
@@ -305,7 +305,9 @@ impl End {
 }
 
 fn invalid_output(name: &str) -> HandlerError {
-    let message = format!("what the handler {name} gave is not canonical JSON");
+    let message = format!(
+        "what the handler {name} gave is not canonical JSON, or more than {EXECUTION_EVENTS_MAX} events"
+    );
     HandlerError::new("HANDLER_OUTPUT_INVALID", message)
 }
 

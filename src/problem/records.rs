@@ -95,7 +95,8 @@ const RECORD_CODES: &[Entry] = &[
         "HANDLER_OUTPUT_INVALID",
         Source::Worker,
         "A defect of the handler",
-        "What the builtin handler gave is not canonical JSON, or an event is no object.",
+        "What the builtin handler gave is not canonical JSON, an event is no object, or there are more than\
+         `EXECUTION_EVENTS_MAX`.",
         "Mend the handler.",
     ),
     record(

@@ -7,6 +7,7 @@ use gesta_log_format::json;
 use serde_json::Value;
 
 use super::ExecutionContext;
+use crate::limits::EXECUTION_EVENTS_MAX;
 
 /// What an invocation becomes.
 pub type Handled = BoxFuture<'static, Result<Output, HandlerError>>;
@@ -50,7 +51,8 @@ impl Output {
 
     /// Whether records may hold it.
     pub(crate) fn is_sound(&self) -> bool {
-        json::is_canonical(&self.artifacts)
+        self.events.len() <= EXECUTION_EVENTS_MAX
+            && json::is_canonical(&self.artifacts)
             && self.events.iter().all(|event| event.first() == Some(&b'{') && json::is_canonical(event))
     }
 }

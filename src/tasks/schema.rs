@@ -3,8 +3,8 @@
 use gesta_replay::projections::tasks::Open;
 use serde_json::Value;
 
-use super::Tasks;
 use super::complete::{Report, Status};
+use super::{Tasks, returned};
 use crate::executor::Which;
 use crate::limits::RESULT_FAULTS_MAX;
 use crate::problem::{Problem, ReasonCode};
@@ -18,6 +18,8 @@ impl Tasks {
         if report.status != Status::Completed {
             return Ok(());
         }
+        let result = report.result.as_deref().unwrap_or(b"null");
+        returned::demand(result)?;
         let (executor, index) = (&self.executor, open.handler.index);
         let registration = self.registration(open).await?;
         let schema = executor.schemas().of(executor.works(), Which::Result, index, &registration).await;
@@ -26,7 +28,6 @@ impl Tasks {
             Problem::new(ReasonCode::Internal)
         })?;
         let Some(schema) = schema else { return Ok(()) };
-        let result = report.result.as_deref().unwrap_or(b"null");
         let result: Value = serde_json::from_slice(result).map_err(|error| {
             tracing::error!(%error, "a result that was read cannot be read again");
             Problem::new(ReasonCode::Internal)

@@ -205,7 +205,7 @@ impl Tasks {
     }
 
     /// Ends the execution of a task that has ended.
-    async fn end(&self, execution: executions::Open, task: &Open) -> Done {
+    async fn end(&self, mut execution: executions::Open, task: &Open) -> Done {
         let Some(index) = task.outcome else {
             error!(task = %task.task_id, "a task has ended by no record");
             return Done::Left;
@@ -220,6 +220,9 @@ impl Tasks {
         let delivery = execution.standing.deliveries;
         match outcome::of_execution(task.standing.state, record.data(), delivery) {
             Some((transition, payload)) => {
+                if let Err(done) = self.tell_events(&mut execution, index, record.data()).await {
+                    return done;
+                }
                 let done = self.execution(execution, transition, &payload).await;
                 if let Done::Through(_) = done {
                     self.ended(task.task_id);
@@ -231,6 +234,27 @@ impl Tasks {
                 Done::Left
             }
         }
+    }
+
+    /// Makes EXECUTIONs of the events in a result, but for those that are there.
+    async fn tell_events(
+        &self,
+        execution: &mut executions::Open,
+        outcome: Index,
+        record: &[u8],
+    ) -> Result<(), Done> {
+        let left = self.events_left(execution, outcome, record).await.map_err(|error| {
+            error!(%error, task = %execution.execution_id, "the events of a result cannot be read");
+            Done::Left
+        })?;
+        for event in left {
+            let transition = gesta_replay::lifecycle::Transition::Event;
+            match self.execution_at(execution, transition, &event).await {
+                Done::Through(index) if execution.last_index == Some(index) => {}
+                other => return Err(other),
+            }
+        }
+        Ok(())
     }
 
     async fn cancel_execution(&self, execution: executions::Open) -> Done {
@@ -246,6 +270,16 @@ impl Tasks {
         transition: gesta_replay::lifecycle::Transition,
         payload: &[u8],
     ) -> Done {
+        self.execution_at(&mut execution, transition, payload).await
+    }
+
+    /// As [`Tasks::execution`], and moves on to the record.
+    async fn execution_at(
+        &self,
+        execution: &mut executions::Open,
+        transition: gesta_replay::lifecycle::Transition,
+        payload: &[u8],
+    ) -> Done {
         let task_id = execution.execution_id;
         let actor = match self.intent_actor(execution.intent_index).await {
             Ok(actor) => actor,
@@ -256,7 +290,7 @@ impl Tasks {
         };
         let Some(place) = self.own_places.reserve() else { return Done::Later };
         let step = executor::Step { actor: &actor, transition, payload };
-        let appended = self.executor.author().append(&mut execution, step, place).await;
+        let appended = self.executor.author().append(execution, step, place).await;
         let appended = appended.map_err(|error| match error {
             executor::StepError::Illegal(illegal) => {
                 error!(%illegal, task = %task_id, "an execution does not follow its task");
