@@ -2,7 +2,7 @@
 
 use gesta_log_format::Index;
 
-use crate::event::{ExecutionId, TaskId};
+use crate::event::{Execution, ExecutionId, TaskId};
 use crate::lifecycle::IllegalTransition;
 use crate::task_lifecycle;
 
@@ -133,6 +133,16 @@ pub enum Rule {
         /// The task.
         task_id: TaskId,
     },
+    /// An execution ends otherwise than its task.
+    #[error("its task {task_id} is {state}, so that the execution is {}", .wanted.text())]
+    TaskOutcome {
+        /// The task.
+        task_id: TaskId,
+        /// How it ended.
+        state: task_lifecycle::State,
+        /// What the record should be.
+        wanted: Execution,
+    },
     /// A task does not name the INTENT of its execution, or a handler of another type of intent.
     #[error(
         "it is not a task of its execution's INTENT at index {intent_index}, of the type {intent_type:?}"
@@ -236,6 +246,7 @@ impl Rule {
             Self::TaskNotOpen { .. } => "TASK_NOT_OPEN",
             Self::Task { cause, .. } => cause.name(),
             Self::TaskLeftOpen { .. } => "TASK_LEFT_OPEN",
+            Self::TaskOutcome { .. } => "TASK_OUTCOME",
             Self::TaskIntent { .. } => "TASK_INTENT",
             Self::TaskCause { .. } => "TASK_CAUSE",
             Self::TaskHandler { .. } => "TASK_HANDLER",

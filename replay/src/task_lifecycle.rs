@@ -17,7 +17,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Event, EventError, Task};
+use crate::event::{Event, EventError, Execution, Task};
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,11 +72,19 @@ impl State {
     /// Whether nothing follows.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
+        self.ends_execution().is_some()
+    }
+
+    /// How the execution of a task ends that has ended so; none where it has not.
+    #[must_use]
+    pub const fn ends_execution(self) -> Option<Execution> {
         match self {
             Self::Queued | Self::Running | Self::TimedOut | Self::AttemptFailed | Self::RetryScheduled => {
-                false
+                None
             }
-            Self::Completed | Self::Failed | Self::Canceled => true,
+            Self::Completed => Some(Execution::Completed),
+            Self::Failed => Some(Execution::Failed),
+            Self::Canceled => Some(Execution::Cancelled),
         }
     }
 }

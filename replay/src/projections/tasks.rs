@@ -288,15 +288,19 @@ impl Tasks {
         Ok(())
     }
 
-    /// Lets the task go whose execution has ended. Most executions have none.
-    fn execution_ended(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
+    /// Lets the task go whose execution has ended, as the task has. Most executions have none.
+    fn execution_ended(&mut self, event: &Event<'_>, end: Execution) -> Result<(), FoldError> {
         if self.tasks.is_empty() {
             return Ok(());
         }
         let (task_id, _) = event.execution_subject()?;
         let Some(open) = self.tasks.get(&task_id) else { return Ok(()) };
-        if !open.standing.state.is_terminal() {
+        let state = open.standing.state;
+        let Some(wanted) = state.ends_execution() else {
             return Err(FoldError::broken(event, Rule::TaskLeftOpen { task_id }));
+        };
+        if end != wanted {
+            return Err(FoldError::broken(event, Rule::TaskOutcome { task_id, state, wanted }));
         }
         self.changes.remove(&open.last_index);
         self.tasks.remove(&task_id);
@@ -312,9 +316,9 @@ impl Projection for Tasks {
     fn take_in(&mut self, event: &Event<'_>) -> Result<(), FoldError> {
         match event.body() {
             Body::Task(task) => self.happened(event, task)?,
-            Body::Execution(Execution::Completed | Execution::Failed | Execution::Cancelled) => {
+            Body::Execution(end @ (Execution::Completed | Execution::Failed | Execution::Cancelled)) => {
                 self.written(event)?;
-                self.execution_ended(event)?;
+                self.execution_ended(event, end)?;
             }
             Body::Execution(
                 Execution::Running

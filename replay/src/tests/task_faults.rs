@@ -192,6 +192,25 @@ fn an_execution_does_not_end_before_its_task() {
 }
 
 #[test]
+fn an_execution_ends_as_its_task_has() {
+    let ends = ["completed", "failed", "cancelled"];
+    for (type_name, payload, end) in [
+        ("completed", "{\"attempt\":2}", "completed"),
+        ("failed", "{\"attempt\":2,\"retryable\":false}", "failed"),
+        ("canceled", "{\"attempt\":2,\"by\":\"ann\"}", "cancelled"),
+    ] {
+        let mut history = worked();
+        history.task(0, type_name, payload);
+        for other in ends {
+            let mut history = history.clone();
+            history.execution(0, other);
+            let expected: &[_] = if other == end { &[] } else { &[("tasks", "TASK_OUTCOME")] };
+            check(&history, expected);
+        }
+    }
+}
+
+#[test]
 fn a_task_is_that_of_an_allowed_execution() {
     let mut undecided = worked();
     undecided.intents[2].decided_at = 10;

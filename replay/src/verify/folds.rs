@@ -180,6 +180,7 @@ fn is_out_of_reach(error: &FoldError, event: &Event<'_>, start: Index, history: 
         | Rule::ControlStream
         | Rule::Task { .. }
         | Rule::TaskLeftOpen { .. }
+        | Rule::TaskOutcome { .. }
         | Rule::TaskIntent { .. }
         | Rule::TaskCause { .. }
         | Rule::DatasetConflict { .. }

@@ -402,9 +402,12 @@ impl History {
     pub(in crate::tests) fn end_execution(&mut self, work: usize) -> u64 {
         let Work { nth, state, .. } = self.works[work];
         let started = matches!(self.intents[nth].state, State::Open { deliveries } if deliveries > 0);
+        if state == "completed" && !started {
+            self.execution(nth, "running");
+        }
         self.works[work].gone = true;
         let end = match state {
-            "completed" if started => "completed",
+            "completed" => "completed",
             "canceled" => "cancelled",
             _ => "failed",
         };
