@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use gesta_replay::policy::engine_version;
 use run::{found, run, verify};
+use support::tasks::PLANTED;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/logs")
@@ -86,6 +87,17 @@ fn every_bad_log_has_the_verdict_that_its_name_says() {
         check(&dir, code);
         let (_, report) = verify(&dir, &["--key", root().join("key").to_str().unwrap()]);
         assert!(!found(&report).is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn each_planted_violation_of_a_task_is_found_in_its_last_record() {
+    for planted in PLANTED {
+        let dir = root().join("bad").join(format!("tampered-task-{}", planted.name));
+        let (code, report) = verify(&dir, &[]);
+        let last = report["log"]["records"].as_u64().unwrap() - 1;
+        let expected: Vec<_> = planted.rules.iter().map(|rule| ((*rule).to_owned(), Some(last))).collect();
+        assert_eq!((code, found(&report)), (2, expected), "{}: {report:#}", planted.name);
     }
 }
 

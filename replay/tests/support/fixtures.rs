@@ -9,6 +9,7 @@ use gesta_log_format::note::SecretKey;
 use gesta_log_format::tree::{CompactRange, leaf_hash};
 
 use super::prefix::said;
+use super::tasks::{PLANTED, lived, worked};
 use super::{Maker, ORIGIN, changed, example, framed, rerequested, write_segment};
 
 /// Larger than any of these logs.
@@ -94,6 +95,11 @@ pub fn make(root: &Path) {
     changed_records(&bad);
     changed_wholes(&bad);
     absent(&bad);
+    for planted in PLANTED {
+        let (mut maker, running) = worked();
+        (planted.append)(&mut maker, running);
+        maker.write(&bad.join(format!("tampered-task-{}", planted.name)), 1, NEVER_FULL);
+    }
 }
 
 fn good(root: &Path) {
@@ -102,6 +108,7 @@ fn good(root: &Path) {
     checkpoint(&root.join("decided"), &maker.log.records);
     with_blobs().write(&root.join("blobs"), 1, NEVER_FULL);
     erased().write(&root.join("erased"), 1, NEVER_FULL);
+    lived().write(&root.join("tasks"), 1, NEVER_FULL);
     let records = (0..).zip(&maker.log.records);
     let tail: Vec<u8> = records.flat_map(|(index, data)| framed(index, data)).collect();
     let hello = format!(

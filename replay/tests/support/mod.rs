@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod large;
 #[path = "../decisions/log.rs"]
 pub mod prefix;
+pub mod tasks;
 
 use std::collections::BTreeMap;
 use std::fs;

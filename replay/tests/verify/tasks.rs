@@ -3,62 +3,8 @@ use std::fs;
 use serde_json::Value;
 
 use crate::run::{found, run, verify};
-use crate::support::prefix::said;
-use crate::support::{Maker, example, framed, write_segment};
-
-const AT: &str = "2026-11-02T04:12:33.000000Z";
-
-/// A step of a task: its type and payload.
-fn step(maker: &mut Maker, intent: u64, type_name: &'static str, payload: &str) -> u64 {
-    maker.task(intent, type_name, &payload.replace("AT", AT), &[])
-}
-
-fn claim(maker: &mut Maker, intent: u64, attempt: u64) -> u64 {
-    let payload = format!(
-        r#"{{"attempt":{attempt},"worker_id":"w-1","nonce":"{}","lease_ms":120000,"lease_expires_at":"AT"}}"#,
-        "5".repeat(32)
-    );
-    step(maker, intent, "claimed", &payload)
-}
-
-fn queue(maker: &mut Maker, intent: u64, handler: u64) -> u64 {
-    let payload = format!(
-        r#"{{"attempt":0,"kind":"worker","pool":"p","priority":5,"intent_index":{intent},"handler":{{
-        "intent_type":"chat.message","handler_name":"work","index":{handler}}},"limits":{{"lease_ms":120000,
-        "heartbeat_ms":30000,"timeout_ms":600000,"max_attempts":2}},"grants":{{"datasets":[]}}}}"#
-    );
-    step(maker, intent, "queued", &payload)
-}
-
-/// A task that timed out once and completed late in its second attempt, one that is running, and the work between.
-/// Also the INTENT of the running one.
-fn worked() -> (Maker, u64) {
-    let mut maker = Maker::new(&example());
-    let payload = r#"{"intent_type":"chat.message","handler_name":"work","kind":"worker","pool":"p"}"#;
-    let handler = maker.control("handler_registered", "handler/chat.message/work", payload);
-    let one = maker.intent(&said(1));
-    maker.decide(one);
-    queue(&mut maker, one, handler);
-    claim(&mut maker, one, 1);
-    maker.execution(one, "running", r#"{"delivery":1}"#);
-    step(&mut maker, one, "timed_out", r#"{"attempt":1,"limit":"lease"}"#);
-    step(&mut maker, one, "retry_scheduled", r#"{"attempt":1,"delay_ms":1000,"next_retry_at":"AT"}"#);
-    step(&mut maker, one, "queued", r#"{"attempt":1}"#);
-    let other = maker.intent(&said(2));
-    maker.decide(other);
-    queue(&mut maker, other, handler);
-    claim(&mut maker, one, 2);
-    claim(&mut maker, other, 1);
-    let batch = r#"{"attempt":2,"batch_uri":"s3://b/1","content_type":"application/jsonl","batch_size_bytes":5,
-        "dedupe_scope":"rows"}"#;
-    step(&mut maker, one, "buffer_published", batch);
-    let published = r#"{"attempt":2,"result":{},"datasets_published":[{"dataset_uuid":"d","dataset_version":"1",
-        "storage_ref":"s3://b/d/"}]}"#;
-    maker.task(one, "completed", published, &["dataset/d/1"]);
-    maker.execution(one, "completed", r#"{"delivery":1,"output":{}}"#);
-    step(&mut maker, one, "buffer_committed", r#"{"attempt":2,"batch_uri":"s3://b/1","row_count":1}"#);
-    (maker, other)
-}
+use crate::support::tasks::{PLANTED, claim, step, worked};
+use crate::support::{Maker, framed, write_segment};
 
 #[test]
 fn a_log_with_tasks_is_sound_and_its_leases_are_rebuilt() {
@@ -101,6 +47,14 @@ fn check(append: impl FnOnce(&mut Maker, u64) -> u64, rules: &[&str]) {
     let (code, report) = verify(dir.path(), &[]);
     let expected: Vec<_> = rules.iter().map(|rule| ((*rule).to_owned(), Some(at))).collect();
     assert_eq!((code, found(&report)), (2, expected), "{report:#}");
+}
+
+#[test]
+fn each_planted_violation_is_found_where_it_is_and_named() {
+    for planted in PLANTED {
+        println!("{}", planted.name);
+        check(planted.append, planted.rules);
+    }
 }
 
 #[test]
