@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use audit::{Audit, demand_same, demand_sound};
 use model::Model;
-use schedule::Schedule;
+use schedule::{Journal, Schedule};
 use times::Times;
 use world::World;
 
@@ -49,23 +49,41 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 
 /// Plays the schedule of a seed, and looks for what must not be.
 async fn check(seed: u64) {
-    let what = format!("GESTA_TEST_SEED={seed}");
     let (world, begun) = (World::open().await, Instant::now());
-    let schedule = Schedule::begin(&world, Random(seed), what.clone()).await;
-    let (process, journal) = schedule.play().await;
+    let schedule = Schedule::begin(&world, Random(seed)).await;
+    let (process, mut journal, played) = schedule.play().await;
+    if played.is_ok() {
+        journal.states.push((world.head(), process.states()));
+    }
     let records = world.records();
-    let values = records.iter().map(|data| serde_json::from_slice::<Value>(data).unwrap()).collect();
-    let times = Times::of(&journal);
-    let broken = |broken| -> Model { panic!("{what}: {broken}") };
-    let model = Model::of(values, &times).unwrap_or_else(broken);
-    let demanded = model
-        .demand_punctual(&times)
-        .and_then(|()| Audit::new(&model, &journal.said).demand_answers())
-        .and_then(|()| demand_sound(&records))
-        .and_then(|()| demand_same(&process.projector, &records));
-    demanded.unwrap_or_else(|broken| panic!("{what}: {broken}"));
+    // Where it did not come to its end, what is wrong with the log says more.
+    match (judge(&journal, &records), played) {
+        (Ok(()), Ok(())) => {}
+        (Err(broken), Ok(())) | (Ok(()), Err(broken)) => panic!("GESTA_TEST_SEED={seed}: {broken}"),
+        (Err(broken), Err(stuck)) => panic!("GESTA_TEST_SEED={seed}: {broken}; besides, {stuck}"),
+    }
     world.close(process).await;
-    println!("{what}: {} records, {} answers, {:?}", records.len(), journal.said.len(), begun.elapsed());
+    println!(
+        "GESTA_TEST_SEED={seed}: {} records, {} answers, {:?}",
+        records.len(),
+        journal.said.len(),
+        begun.elapsed()
+    );
+}
+
+/// Whether a schedule and its log are what they must be.
+///
+/// # Errors
+/// What is not.
+fn judge(journal: &Journal, records: &[Vec<u8>]) -> Result<(), String> {
+    let values = records.iter().map(|data| serde_json::from_slice::<Value>(data).unwrap()).collect();
+    let times = Times::of(journal);
+    let model = Model::of(values, &times)?;
+    model.demand_punctual(&times)?;
+    Audit::new(&model, &journal.said).demand_answers()?;
+    demand_sound(records)?;
+    demand_same(&journal.states, records)?;
+    model.demand_ends()
 }
 
 #[test]

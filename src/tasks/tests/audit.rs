@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use super::asked::{Answer, Question, Request, Route, Said, Ticket};
 use super::model::{Model, Stage, Task, subject};
+use super::world::States;
 use crate::problem::ReasonCode;
-use crate::projector::Projector;
 use crate::tasks::claim::NotClaimed;
 
 /// What a record was asked for by.
@@ -184,7 +184,10 @@ impl<'a> Audit<'a> {
             return self.demand_deadline(of_attempt, body["lease_expires_at"].as_str().unwrap(), said.to);
         }
         let led_to = self.marked.get(request.mark.as_str()).map(Vec::as_slice).unwrap_or_default();
-        let record = led_to.iter().find(|record| record["index"] == body["index"]);
+        let at = usize::try_from(body["index"].as_u64().unwrap()).unwrap();
+        // A worker that stops because it was asked to gives the reason that it was asked for.
+        let cancels = |record: &Value| record["type"] == "canceled" && body["status"] == "Canceled";
+        let record = self.model.records.get(at).filter(|record| led_to.contains(record) || cancels(record));
         let record = record.ok_or("it was answered and is not in the log")?;
         let is_its = subject(record, "task/").as_deref() == Some(task_id)
             && record["payload"]["attempt"] == attempt
@@ -354,40 +357,55 @@ pub(super) fn demand_sound(records: &[Vec<u8>]) -> Result<(), String> {
     (report.verdict == Verdict::Sound).then_some(()).ok_or_else(|| format!("{:#?}", report.findings))
 }
 
-/// Demands that the projections of the process are, to the byte, what the log folds into.
+/// Demands that the projections of the processes were, to the byte, what so much of the log folds into.
 ///
 /// # Errors
-/// The first that is not.
-pub(super) fn demand_same(projector: &Projector, records: &[Vec<u8>]) -> Result<(), String> {
-    let (mut head, mut decisions, mut counts) = (Head::default(), Decisions::default(), Counts::default());
-    let (mut executions, mut handlers) = (Executions::default(), Handlers::default());
-    let (mut tasks, mut leases) = (Tasks::default(), Leases::default());
-    let (mut datasets, mut outbox) = (Datasets::default(), Outbox::default());
-    let all: Vec<&mut dyn Projection> = vec![
-        &mut head,
-        &mut decisions,
-        &mut counts,
-        &mut executions,
-        &mut handlers,
-        &mut tasks,
-        &mut leases,
-        &mut datasets,
-        &mut outbox,
-    ];
-    let mut fold = Fold::new(all);
-    records.iter().try_for_each(|data| fold.record(data)).map_err(|error| error.to_string())?;
-    let folded: [&dyn Projection; 9] =
-        [&head, &decisions, &counts, &executions, &handlers, &tasks, &leases, &datasets, &outbox];
-    let live: Vec<_> = projector.look(|state| {
-        let states = state.projections();
-        states.iter().map(|projection| (projection.name(), projection.snapshot())).collect()
-    });
-    assert_eq!(live.len(), folded.len());
-    for ((name, live), folded) in live.iter().zip(folded) {
-        if (*name, live) != (folded.name(), &folded.snapshot()) {
-            let text = String::from_utf8_lossy(live).into_owned();
-            return Err(format!("{name} of the process is not what the log folds into: {text}"));
+/// The first that was not.
+pub(super) fn demand_same(states: &[(Index, States)], records: &[Vec<u8>]) -> Result<(), String> {
+    let mut folded = Folded::default();
+    for (head, live) in states {
+        let rest =
+            &records[usize::try_from(folded.head.applied().0).unwrap()..usize::try_from(head.0).unwrap()];
+        let mut fold = Fold::new(folded.all());
+        rest.iter().try_for_each(|data| fold.record(data)).map_err(|error| error.to_string())?;
+        let all = folded.all();
+        assert_eq!(live.len(), all.len());
+        for ((name, live), folded) in live.iter().zip(all) {
+            if (*name, live) != (folded.name(), &folded.snapshot()) {
+                let text = String::from_utf8_lossy(live).into_owned();
+                return Err(format!("{name} at {head} is not what the log folds into: {text}"));
+            }
         }
     }
     Ok(())
+}
+
+/// The projections that a server has, in its order.
+#[derive(Default)]
+struct Folded {
+    head: Head,
+    decisions: Decisions,
+    counts: Counts,
+    executions: Executions,
+    handlers: Handlers,
+    tasks: Tasks,
+    leases: Leases,
+    datasets: Datasets,
+    outbox: Outbox,
+}
+
+impl Folded {
+    fn all(&mut self) -> Vec<&mut dyn Projection> {
+        vec![
+            &mut self.head,
+            &mut self.decisions,
+            &mut self.counts,
+            &mut self.executions,
+            &mut self.handlers,
+            &mut self.tasks,
+            &mut self.leases,
+            &mut self.datasets,
+            &mut self.outbox,
+        ]
+    }
 }

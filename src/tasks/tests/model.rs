@@ -171,7 +171,6 @@ impl Model {
             judged.map_err(|broken| format!("the record at index {at}: {broken}: {record}"))?;
             model.records.push(record);
         }
-        model.demand_ends()?;
         Ok(model)
     }
 
@@ -208,8 +207,11 @@ impl Model {
         is_right.then_some(()).ok_or(format!("its task is {:?}", task.stage))
     }
 
-    /// Each intent's execution has ended once.
-    fn demand_ends(&self) -> Result<(), String> {
+    /// Demands that each intent's execution has ended, once.
+    ///
+    /// # Errors
+    /// The first that has not.
+    pub(super) fn demand_ends(&self) -> Result<(), String> {
         let is_intent = |record: &&Value| record["kind"] == "INTENT" && record["type"] == "submitted";
         for intent in self.records.iter().filter(is_intent) {
             let id = intent["payload"]["execution_id"].as_str().unwrap();

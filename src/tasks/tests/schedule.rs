@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::Random;
 use super::asked::{Answer, Desk, Question, Request, Route, Said, Ticket};
-use super::world::{Process, Started, World};
+use super::world::{Process, Started, States, World};
 use crate::tasks::control::Hint;
 
 /// How much happens in one schedule.
@@ -42,6 +42,8 @@ pub(super) struct Journal {
     pub(super) rounds: Vec<Round>,
     pub(super) starts: Vec<Started>,
     pub(super) intents: Vec<Index>,
+    /// The projections of the process, now and then, and how much of the log they had seen.
+    pub(super) states: Vec<(Index, States)>,
 }
 
 struct Pending {
@@ -55,7 +57,6 @@ pub(super) struct Schedule<'w> {
     /// None only while one has ended and the next has not begun.
     process: Option<Process>,
     random: Random,
-    what: String,
     journal: Journal,
     tickets: Vec<Arc<Ticket>>,
     /// What was asked before, and may be asked again.
@@ -67,7 +68,7 @@ pub(super) struct Schedule<'w> {
 }
 
 impl<'w> Schedule<'w> {
-    pub(super) async fn begin(world: &'w World, random: Random, what: String) -> Self {
+    pub(super) async fn begin(world: &'w World, random: Random) -> Self {
         let slow = json!({
             "pool": "slow", "lease_seconds": 60, "timeout_seconds": 200, "max_attempts": 3,
         });
@@ -79,11 +80,10 @@ impl<'w> Schedule<'w> {
         let process = world.start();
         let journal = Journal { starts: vec![process.started], ..Journal::default() };
         let hints = process.tasks.control.hints();
-        let mut schedule = Self {
+        Self {
             world,
             process: Some(process),
             random,
-            what,
             journal,
             tickets: Vec::new(),
             requests: Vec::new(),
@@ -91,13 +91,17 @@ impl<'w> Schedule<'w> {
             tasks: BTreeSet::new(),
             hints,
             marks: 0,
-        };
-        schedule.rest().await;
-        schedule
+        }
     }
 
-    /// Plays it to its end: everything has ended then.
-    pub(super) async fn play(mut self) -> (Process, Journal) {
+    /// Plays it to its end: everything has ended then, unless it says why not.
+    pub(super) async fn play(mut self) -> (Process, Journal, Result<(), String>) {
+        let played = self.rounds().await;
+        (self.process.unwrap(), self.journal, played)
+    }
+
+    async fn rounds(&mut self) -> Result<(), String> {
+        self.rest().await?;
         for _ in 0..ROUNDS {
             self.some(5).await;
             match self.random.below(12) {
@@ -109,14 +113,13 @@ impl<'w> Schedule<'w> {
                 }
                 _ => {}
             }
-            self.rest().await;
+            self.rest().await?;
             if self.random.below(6) == 0 {
                 let jumps = [-HOUR, 24 * HOUR, -HOUR / 60, HOUR / 60];
                 self.world.hands.jump(*self.random.pick(&jumps));
             }
         }
-        self.finish().await;
-        (self.process.unwrap(), self.journal)
+        self.finish().await
     }
 
     fn process(&self) -> &Process {
@@ -124,42 +127,47 @@ impl<'w> Schedule<'w> {
     }
 
     /// Lets workers that ask again and again, and are told nothing, do what is left.
-    async fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), String> {
         for _ in 0..LAST_ROUNDS {
             if self.process().projector.look(|state| state.executions.all_open().len()) == 0 {
-                return;
+                return Ok(());
             }
             for pool in ["slow", "quick"] {
                 let (pool, worker_id) = (pool.to_owned(), "w-last".to_owned());
                 self.ask(Question::ClaimSome { pool, max: 8, wait: Duration::ZERO, worker_id });
             }
             let before = self.tickets.len();
-            self.rest().await;
+            self.rest().await?;
             for ticket in self.tickets.split_off(before) {
                 let request = self.honest(Route::Complete, &ticket);
                 self.ask(Question::OfTask(request));
                 self.tickets.push(ticket);
             }
-            self.rest().await;
+            self.rest().await?;
             self.world.hands.advance(Duration::from_secs(40));
-            self.rest().await;
+            self.rest().await?;
         }
-        panic!("{}: it never ends", self.what);
+        Err("it never ends".to_owned())
     }
 
     /// Waits for all answers, and until nothing is left to be done; notes how far the log is.
-    async fn rest(&mut self) {
+    async fn rest(&mut self) -> Result<(), String> {
         for Pending { answer, .. } in std::mem::take(&mut self.pending) {
             let said = answer.await.unwrap();
             self.hear(said);
         }
-        self.world.quiet(self.process(), &self.what).await;
+        let rested = self.world.quiet(self.process()).await;
+        self.note(rested.is_ok());
+        rested?;
         let known = self.process().projector.look(|state| {
             let tasks: Vec<_> = state.tasks.all().map(|open| open.task_id).collect();
             tasks
         });
         self.tasks.extend(known);
-        self.note(true);
+        if self.random.below(4) == 0 {
+            self.journal.states.push((self.world.head(), self.process().states()));
+        }
+        Ok(())
     }
 
     fn note(&mut self, is_quiet: bool) {

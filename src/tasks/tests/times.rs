@@ -62,7 +62,8 @@ impl Times {
     /// Nobody made the record later.
     pub(super) fn latest(&self, record: &Value) -> Duration {
         let index = index(record);
-        self.rounds.iter().find(|round| round.head > index).unwrap().time
+        let round = self.rounds.iter().find(|round| round.head > index);
+        round.or(self.rounds.last()).map_or(Duration::ZERO, |round| round.time)
     }
 
     /// The process that was the last to start with the record in its log, of those that started before `behind`.

@@ -40,6 +40,9 @@ use crate::tasks::{Bounds, Parts, Tasks};
 /// Nothing that goes well waits for it. Of the real time.
 const LONG: Duration = Duration::from_secs(60);
 
+/// Nor does anything come to rest that has not by then.
+const REST: Duration = Duration::from_secs(30);
+
 /// The log and what every process on it shares.
 pub(super) struct World {
     pub(super) ingress: Arc<Ingress>,
@@ -59,6 +62,9 @@ pub(super) struct Process {
     decider: Decider,
     pub(super) started: Started,
 }
+
+/// The projections by their names, as they are written down.
+pub(super) type States = Vec<(&'static str, Vec<u8>)>;
 
 /// When a process started.
 #[derive(Clone, Copy, Debug)]
@@ -110,13 +116,6 @@ impl World {
 
     /// Starts a process over the log as it is now.
     pub(super) fn start(&self) -> Process {
-        let process = self.open_process();
-        process.tasks.start();
-        process
-    }
-
-    /// The same, but for its tasks, which nobody follows yet.
-    pub(super) fn open_process(&self) -> Process {
         let (store, queue) = (Arc::clone(&self.ingress.store), Arc::clone(&self.ingress.queue));
         let blobs = Arc::clone(&self.ingress.blobs);
         let started = Started { head: store.reader.head(), at: self.hands.read() };
@@ -154,6 +153,7 @@ impl World {
             clock: Box::new(self.hands.start()),
             bounds: Bounds { pause: Duration::from_millis(1), ..Bounds::default() },
         });
+        tasks.start();
         Process { tasks, projector, executor, decider: decider.unwrap(), started }
     }
 
@@ -168,8 +168,7 @@ impl World {
             ["d", "d-0", "d-1", "d-2"].map(|uuid| json!({ "dataset_uuid": uuid, "dataset_version": "1" }));
         let mut payload = json!({
             "handler_name": "work", "intent_type": intent_type, "kind": "worker",
-            "grants": { "datasets": granted,
-                "s3": { "read_prefixes": [], "write_prefixes": [] } },
+            "grants": { "datasets": granted, "s3": { "read_prefixes": [], "write_prefixes": [] } },
         });
         payload.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let control = Control {
@@ -246,14 +245,17 @@ impl World {
     }
 
     /// Waits until nothing happens any more unless somebody asks for it or time passes.
-    pub(super) async fn quiet(&self, process: &Process, what: &str) {
+    ///
+    /// # Errors
+    /// Where that does not come: what is still to be done, for a person.
+    pub(super) async fn quiet(&self, process: &Process) -> Result<(), String> {
         let quiet = async {
             while !self.is_quiet(process) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let waited = tokio::time::timeout(LONG, quiet).await;
-        waited.unwrap_or_else(|_| panic!("{what}: it never comes to rest: {}", self.unrest(process)));
+        let waited = tokio::time::timeout(REST, quiet).await;
+        waited.map_err(|_| format!("it never comes to rest: {}", self.unrest(process)))
     }
 
     /// What keeps it from coming to rest, for a person.
@@ -309,6 +311,14 @@ impl World {
 }
 
 impl Process {
+    /// Its projections as they are now.
+    pub(super) fn states(&self) -> States {
+        self.projector.look(|state| {
+            let states = state.projections();
+            states.iter().map(|projection| (projection.name(), projection.snapshot())).collect()
+        })
+    }
+
     /// Ends it. What is on its way then may still become durable: see [`World::drained`].
     pub(super) async fn stop(self) {
         let Self { tasks, projector, executor, decider, .. } = self;
