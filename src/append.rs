@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gesta_log_format::blob::spill::{self, SpillError};
 use gesta_log_format::envelope::{Draft, PrepareError, Prepared};
 use gesta_log_format::record::DATA_BYTES_MAX;
-use gesta_log_format::{Index, Kind, Timestamp};
+use gesta_log_format::{Index, Kind, Timestamp, json};
 use gesta_replay::event::{Event, EventError};
 use tokio::sync::oneshot;
 
@@ -214,6 +214,10 @@ impl Ready {
         }
         // At which index and when, no check depends on.
         let envelope = self.prepared.envelope(Index::ZERO, Timestamp::default());
+        // What an author took from elsewhere as it was would be in the log for good, and in every tail.
+        if !json::is_canonical(&envelope) {
+            return Err(AppendError::Payload);
+        }
         Event::parse(&envelope).and_then(|event| event.check()).map_err(AppendError::Unreadable)
     }
 

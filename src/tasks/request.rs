@@ -233,6 +233,9 @@ pub(super) fn report(body: &[u8]) -> Result<Report, Problem> {
         }
         items::check(given, item, pointer)?;
     }
+    if result.as_deref().is_some_and(is_reference) {
+        return Err(wrong("/result", "is no reference as a whole: let its members refer to blobs"));
+    }
     if status != Status::Completed && result.is_some() {
         return Err(wrong("/result", "goes with the status Completed only"));
     }

@@ -12,10 +12,15 @@ fn a_report_that_cannot_be_true_is_refused_where_it_is_wrong() {
     world.register("work", &json!({}));
     world.submit("c", "work");
     let claim = world.claimed("w-1");
+    let digest = format!("sha256:{}", "0".repeat(64));
     let range = |start: Value, end: Value| json!([{ "dataset_uuid": "d", "dataset_version": "1", "partition_key": "p", "start": start, "end": end }]);
     for (more, pointer) in [
         (json!({ "result": 0 }), "/result"),
         (json!({ "result": [{}] }), "/result"),
+        (
+            json!({ "result": { "$blob": digest, "media_type": "application/json", "size_bytes": 2 } }),
+            "/result",
+        ),
         (json!({ "outputs": [{ "output_index": 0, "row_count": -1 }] }), "/outputs/0/row_count"),
         (json!({ "outputs": [{ "output_index": 0 }, { "output_index": 0 }] }), "/outputs/1/output_index"),
         (json!({ "events": range(json!(2), json!(2)) }), "/events/0/end"),
