@@ -15,6 +15,7 @@ mod tls;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use tls::AuthoritiesError;
@@ -30,6 +31,8 @@ use target::{Host, Listed, Target};
 pub struct Outbound {
     pub(crate) caller: Caller,
     circuits: Mutex<Circuits>,
+    /// Somebody has said how a call ended: a host that one has asked may be asked by others.
+    ended: Notify,
     started: Instant,
 }
 
@@ -64,7 +67,8 @@ impl Outbound {
         };
         let tolerance =
             Tolerance { failures_max: settings.failures_max, open: seconds(settings.open_seconds) };
-        Ok(Arc::new(Self { caller, circuits: Mutex::new(Circuits::new(tolerance)), started: Instant::now() }))
+        let circuits = Mutex::new(Circuits::new(tolerance));
+        Ok(Arc::new(Self { caller, circuits, ended: Notify::new(), started: Instant::now() }))
     }
 
     /// What a URL names, if it may be called as far as can be said without resolving its name.
@@ -110,6 +114,11 @@ impl Outbound {
         Begun { outbound: self, host }
     }
 
+    /// Waits until a call has ended, whoever made it. For one who waits; an end that came before counts.
+    pub(crate) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
     /// Since it was made; never falls.
     pub(crate) fn now(&self) -> Duration {
         self.started.elapsed()
@@ -126,6 +135,7 @@ impl Begun<'_> {
         let Some(host) = self.host.take() else { return false };
         let now = self.outbound.now();
         let opened = self.outbound.circuits().end(&host, is_reached(outcome), now);
+        self.outbound.ended.notify_one();
         if opened {
             tracing::warn!(%host, "a host that is called has failed again and again: it is left alone for a while");
         }
@@ -138,6 +148,7 @@ impl Drop for Begun<'_> {
         if let Some(host) = self.host.take() {
             let now = self.outbound.now();
             self.outbound.circuits().abandon(&host, now);
+            self.outbound.ended.notify_one();
         }
     }
 }

@@ -110,7 +110,9 @@ impl Publish {
         }
         let wake = Arc::new(Notify::new());
         lanes.insert(lane.clone(), Arc::clone(&wake));
-        tokio::spawn(Arc::clone(self).deliver(lane.clone(), wake));
+        drop(lanes);
+        let posting = Posting { publish: Arc::clone(self), lane: lane.clone() };
+        tokio::spawn(async move { Arc::clone(&posting.publish).deliver(posting.lane.clone(), wake).await });
     }
 
     fn is_stopped(&self) -> bool {
@@ -124,6 +126,18 @@ impl Publish {
             () = tokio::time::sleep(pause) => {}
             _ = stopped.wait_for(|stopped| *stopped) => {}
         }
+    }
+}
+
+/// Somebody who posts a lane's events. Whatever ends it, the next event of the lane finds another.
+struct Posting {
+    publish: Arc<Publish>,
+    lane: Lane,
+}
+
+impl Drop for Posting {
+    fn drop(&mut self) {
+        self.publish.lanes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.lane);
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use runner::Runner;
 use support::problem::check as check_problem;
 use support::{Intent, until};
-use world::World;
+use world::{EVERYONE, World};
 
 /// A server that may call the runner, and calls it again at once.
 fn world_of(runner: &Runner) -> World {
@@ -92,6 +92,16 @@ fn a_payload_that_lies_in_a_blob_is_compared_as_well() {
     submit(&world, "bad", "worked", &large(10));
     world.course("bad", "EXECUTION failed");
     assert_eq!(world.record("bad", "EXECUTION", "failed")["payload"]["error"]["code"], "PARAMS_INVALID");
+    // Whatever a client has put.
+    let text = b"no JSON";
+    let digest = gesta_log_format::Digest::of(text);
+    let path = format!("/api/blob/sha256/{}", digest.hex());
+    assert_eq!(world.public_with(EVERYONE, "PUT", &path, "no JSON").status, 201);
+    let reference =
+        json!({ "$blob": digest.to_string(), "media_type": "text/plain", "size_bytes": text.len() });
+    submit(&world, "text", "worked", &reference);
+    world.course("text", "EXECUTION failed");
+    assert_eq!(world.record("text", "EXECUTION", "failed")["payload"]["error"]["code"], "PARAMS_INVALID");
     submit(&world, "good", "worked", &large(1));
     let claim = world.claimed("w-1");
     world.complete(&claim, &json!({}));

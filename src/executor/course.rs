@@ -128,16 +128,22 @@ impl Executor {
             outcome = Err(invalid_output(&invocation.handler_name));
         }
         let mut end = match outcome {
-            Ok(output) => {
-                for event in &output.events {
-                    self.persist_here(open, &asked.actor, Transition::Event, event).await?;
-                }
-                End::completed(output.artifacts)
-            }
+            Ok(output) => match self.keep_events(open, &asked.actor, &output.events).await {
+                Ok(()) => End::completed(output.artifacts),
+                Err(Left::Refused) => End::not_kept(),
+                Err(left) => return Err(left),
+            },
             Err(error) => End::failed(error),
         };
         end.invoke_us = Some(took.as_micros());
         self.end(open, &asked.actor, end).await
+    }
+
+    async fn keep_events(&self, open: &mut Open, actor: &str, events: &[Vec<u8>]) -> Result<(), Left> {
+        for event in events {
+            self.persist_here(open, actor, Transition::Event, event).await?;
+        }
+        Ok(())
     }
 
     /// Why the handler is not given what the intent brings.
@@ -196,8 +202,7 @@ impl Executor {
         let payload = end.payload(open.standing.deliveries);
         match self.persist_here(open, actor, end.transition, &payload).await {
             Err(Left::Refused) if end.error.is_none() => {
-                let message = "its output is too large to be kept, or the disk has failed";
-                let failed = End::failed(HandlerError::new("OUTPUT_NOT_KEPT", message));
+                let failed = End::not_kept();
                 let payload = failed.payload(open.standing.deliveries);
                 self.persist_here(open, actor, failed.transition, &payload).await.map(drop)
             }
@@ -273,6 +278,12 @@ impl Executor {
 impl End {
     fn completed(output: Vec<u8>) -> Self {
         Self { transition: Transition::Completed, error: None, output, invoke_us: None }
+    }
+
+    /// Of an output that no record can hold.
+    fn not_kept() -> Self {
+        let message = "its output is too large to be kept, or the disk has failed";
+        Self::failed(HandlerError::new("OUTPUT_NOT_KEPT", message))
     }
 
     fn failed(error: HandlerError) -> Self {

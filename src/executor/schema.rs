@@ -105,7 +105,14 @@ impl Schemas {
         let params: Value = match Content::of(payload) {
             Content::Inline(payload) => serde_json::from_slice(payload)?,
             Content::Blob(blob) => match works.blob(blob.digest, PARAMS_BYTES_MAX).await {
-                Ok(content) => serde_json::from_slice(&content)?,
+                Ok(content) => match serde_json::from_slice(&content) {
+                    Ok(params) => params,
+                    Err(error) => {
+                        let message =
+                            format!("the payload cannot be compared with the params_schema: {error}");
+                        return Ok(Some(invalid(message, None)));
+                    }
+                },
                 Err(error @ (WorksError::NoBlob { .. } | WorksError::BlobTooLarge { .. })) => {
                     let message = format!("the payload cannot be compared with the params_schema: {error}");
                     return Ok(Some(invalid(message, None)));

@@ -102,7 +102,11 @@ impl Target {
         }
         let (name, port) = split(authority)?;
         let host = Host { name, port: port.unwrap_or(scheme.port()) };
-        let path_and_query = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        let path_and_query = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            // A URL may have a query and no path, and a request may not (RFC 9112, section 3.2.1).
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        };
         Ok(Self { scheme, host, path_and_query })
     }
 
@@ -213,6 +217,7 @@ mod tests {
     fn a_url_is_read_into_what_is_called() {
         read("https://Runner.Example/run?x=1", "runner.example:443", "/run?x=1");
         read("https://runner.example:8443", "runner.example:8443", "/");
+        read("https://runner.example?x=1", "runner.example:443", "/?x=1");
         read("http://127.0.0.1:9000/a", "127.0.0.1:9000", "/a");
         read("https://[2001:DB8::0:1]/a", "[2001:db8::1]:443", "/a");
         let target = Target::parse("https://runner.example:8443/").unwrap();

@@ -55,10 +55,12 @@ impl Publish {
             // Where nothing was read, the next head tells more.
             while walk.next < end && from != Some(walk.next) && !self.is_stopped() {
                 from = Some(walk.next);
-                walk = match Arc::clone(&self).walk(walk, end).await {
-                    Some(walk) => walk,
+                let is_read;
+                (walk, is_read) = match Arc::clone(&self).walk(walk, end).await {
+                    Some(walked) => walked,
                     None => return,
                 };
+                from = from.filter(|_| is_read);
             }
             tokio::select! {
                 moved = applied.changed() => if moved.is_err() { break },
@@ -72,8 +74,8 @@ impl Publish {
         }
     }
 
-    /// Looks at one piece of the log. `None` where the server ends.
-    async fn walk(self: Arc<Self>, mut walk: Walk, end: Index) -> Option<Walk> {
+    /// Looks at one piece of the log, and says whether it could be read. `None` where the server ends.
+    async fn walk(self: Arc<Self>, mut walk: Walk, end: Index) -> Option<(Walk, bool)> {
         let this = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {
             let found = this.read(&mut walk, end);
@@ -86,7 +88,7 @@ impl Publish {
                 tracing::error!(%error, "the log cannot be followed");
                 self.pause(Duration::from_millis(PUBLISH_RETRY_MS)).await;
                 let next = walk.next;
-                return Some(Walk { cursor: Cursor::at(next), ..walk });
+                return Some((Walk { cursor: Cursor::at(next), ..walk }, false));
             }
             Err(_panicked) => return None,
         };
@@ -102,7 +104,7 @@ impl Publish {
             walk.marked = walk.next;
             found.iter().for_each(|(lane, _)| self.wake(lane));
         }
-        Some(walk)
+        Some((walk, true))
     }
 
     /// Reads a piece of the log, from memory where it is new, and gives the events in it.

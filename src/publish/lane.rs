@@ -48,16 +48,19 @@ impl Publish {
         let mut window = Window::default();
         let mut calls = FuturesUnordered::new();
         while !self.is_stopped() {
-            self.fill(&lane, &mut window).await;
+            let is_filled = self.fill(&lane, &mut window).await;
+            // One moment for both: what is due is begun, or waited for.
+            let now = self.outbound.now();
             while calls.len() < PUBLISH_CALLS_OF_HANDLER_MAX
-                && let Some((index, sent)) = window.next(self.outbound.now())
+                && let Some((index, sent)) = window.next(now)
             {
                 let (this, lane) = (&self, &lane);
                 calls.push(async move { (index, this.post(lane, index, sent).await) });
             }
-            let now = self.outbound.now();
+            let retry = (!is_filled).then(|| now + Duration::from_millis(PUBLISH_RETRY_MS));
+            let next = [window.due(now), retry].into_iter().flatten().min();
             let due = async {
-                match window.due(now) {
+                match next {
                     Some(at) => sleep(at.saturating_sub(now)).await,
                     None => std::future::pending().await,
                 }
@@ -80,17 +83,20 @@ impl Publish {
         }
     }
 
-    /// Takes more events from the store, as many as there is room for.
-    async fn fill(&self, lane: &Lane, window: &mut Window) {
+    /// Takes more events from the store, as many as there is room for. False where that has to be tried again.
+    async fn fill(&self, lane: &Lane, window: &mut Window) -> bool {
         let room = PUBLISH_WINDOW_MAX.saturating_sub(window.len());
         if room == 0 {
-            return;
+            return true;
         }
         match self.waiting.of(lane, window.taken, room) {
-            Ok(events) => events.into_iter().for_each(|event| window.push(event)),
+            Ok(events) => {
+                events.into_iter().for_each(|event| window.push(event));
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "the events that are to be posted cannot be read; it is tried again");
-                self.pause(Duration::from_millis(PUBLISH_RETRY_MS)).await;
+                false
             }
         }
     }

@@ -54,6 +54,7 @@ impl Push {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 moved = applied.changed() => if moved.is_err() { return },
                 () = self.moved.notified() => {}
+                () = self.outbound.ended() => {}
                 () = wake => {}
             }
         }

@@ -23,7 +23,7 @@ use crate::support::{Client, Intent, Response, Server, Tail, until};
 pub(crate) const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 /// The token of whoever may do everything on the public listener, and those of workers.
-const EVERYONE: (&str, &str) = ("Authorization", "Bearer everyone");
+pub(crate) const EVERYONE: (&str, &str) = ("Authorization", "Bearer everyone");
 pub(crate) const WORKER: (&str, &str) = ("X-Trace-Worker-Token", "worker");
 
 /// Retries come at once.
