@@ -207,8 +207,14 @@ impl StateSurface {
         let invalid = |error: json::Error| StateError::Invalid(error.kind.to_string());
         let mut reader = Reader::new(&text).map_err(invalid)?;
         let artifact = read_artifact(&mut reader, &mut Secrets::default()).map_err(invalid)?;
-        let registered = self.surface.register_artifact(&own.writer(), &artifact).await?;
-        parse(&registered.artifact)
+        // Another of the same execution may have taken the place that was free.
+        for _ in 1..STATE_UPDATES_MAX {
+            match self.surface.register_artifact(&own.writer(), &artifact).await {
+                Err(SurfaceError::Overtaken { .. }) => {}
+                registered => return parse(&registered?.artifact),
+            }
+        }
+        parse(&self.surface.register_artifact(&own.writer(), &artifact).await?.artifact)
     }
 
     fn own_session(&self, session_id: &str, tenant_id: &str) -> Result<&Arc<Own>, StateError> {

@@ -13,6 +13,7 @@ use super::{Surface, SurfaceError, Writer, Written};
 use crate::capability::prefix::Object;
 use crate::follower_id::follower_id;
 use crate::keys::Fingerprint;
+use crate::limits::ARTIFACTS_OF_CAUSE_MAX;
 use crate::members::{Members, list};
 use crate::objects;
 use crate::store::{RecordBytes, blocking};
@@ -89,9 +90,10 @@ impl Materialization {
 }
 
 impl Artifact {
-    /// The members that are asked for, with the ids that are derived from a cause where none are given.
-    fn members(&self, cause: Option<&Cause>) -> Members {
-        let derived = |nth| cause.map(|cause| cause.id(MATERIALIZED, nth));
+    /// The members that are asked for, with the ids that are derived from a cause and the artifact's id where none are
+    /// given.
+    fn members(&self, derive: Option<(&Cause, &str)>) -> Members {
+        let derived = |nth| derive.map(|(cause, id)| cause.id(&format!("{MATERIALIZED}/{id}"), nth));
         let materializations = self.materializations.iter().enumerate();
         let materializations = list(materializations.map(|(nth, one)| one.write(derived(nth))));
         let parents = self.parents.iter().map(|parent| {
@@ -186,18 +188,24 @@ impl Surface {
         let request = Digest::of(&artifact.content());
         let before = self.works.record(writer.cause).await?;
         let cause = Cause::of(&before).ok_or(SurfaceError::Foreign(writer.cause))?;
-        let id = match &artifact.id {
-            Some(id) => id.clone(),
-            None if is_same(before.data(), writer, &request) => return done_before(writer.cause, &before),
-            None => cause.id(TYPE, 0),
+        if artifact.id.is_none() && is_same(before.data(), writer, &request) {
+            return done_before(writer.cause, &before);
+        }
+        // Of several artifacts of one cause each has the next place.
+        let mut place = 0;
+        let id = loop {
+            let id = artifact.id.clone().unwrap_or_else(|| cause.id(TYPE, place));
+            let first = self.first(writer.stream_id, &format!("artifact/{id}"), |_| true).await?;
+            let Some((first, record)) = first else { break id };
+            if is_same(record.data(), writer, &request) {
+                return done_before(first, &record);
+            }
+            if artifact.id.is_some() || place == ARTIFACTS_OF_CAUSE_MAX {
+                return Err(SurfaceError::ArtifactExists { first });
+            }
+            place += 1;
         };
         let subject = format!("artifact/{id}");
-        if let Some((first, record)) = self.first(writer.stream_id, &subject, |_| true).await? {
-            return match is_same(record.data(), writer, &request) {
-                true => done_before(first, &record),
-                false => Err(SurfaceError::ArtifactExists { first }),
-            };
-        }
         self.demand_parents(writer.stream_id, artifact).await?;
         self.demand_objects(writer.stream_id, artifact).await?;
         let produced_by = Members::new()
@@ -206,7 +214,7 @@ impl Surface {
             .finish();
         let observed = Members::new().text("request_digest", &request.to_string()).finish();
         let mut payload = artifact
-            .members(Some(&cause))
+            .members(Some((&cause, &id)))
             .text("artifact_id", &id)
             .raw("produced_by", produced_by)
             .raw("_obs", observed);

@@ -5,7 +5,7 @@
 //! was recorded before the process started is judged by the wall clock, because nothing else is left of that time.
 //! Never decides that a lease has expired: it says that it may, and the record says that it has.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::time::Duration;
 
 use gesta_log_format::{Index, Timestamp};
@@ -71,13 +71,20 @@ pub(super) struct Timers {
     head_at_start: Index,
     entries: HashMap<TaskId, Entry>,
     order: BTreeSet<(Duration, TaskId)>,
-    /// Tasks that are to be looked at again, whatever is due.
+    /// Tasks that are to be looked at again, whatever is due; and when each is.
     looks: BTreeSet<(Duration, TaskId)>,
+    look_at: HashMap<TaskId, Duration>,
 }
 
 impl Timers {
     pub(super) fn new(head_at_start: Index) -> Self {
-        Self { head_at_start, entries: HashMap::new(), order: BTreeSet::new(), looks: BTreeSet::new() }
+        Self {
+            head_at_start,
+            entries: HashMap::new(),
+            order: BTreeSet::new(),
+            looks: BTreeSet::new(),
+            look_at: HashMap::new(),
+        }
     }
 
     /// How many wait.
@@ -120,9 +127,13 @@ impl Timers {
         }
     }
 
-    /// Has a task looked at again at that time: what had to be recorded of it could not be.
+    /// Has a task looked at again at that time: what had to be recorded of it could not be. Where it will be earlier,
+    /// that is enough.
     pub(super) fn look_again(&mut self, task_id: TaskId, at: Duration) {
-        self.looks.insert((at, task_id));
+        if let hash_map::Entry::Vacant(free) = self.look_at.entry(task_id) {
+            free.insert(at);
+            self.looks.insert((at, task_id));
+        }
     }
 
     /// The first deadline.
@@ -141,6 +152,12 @@ impl Timers {
                 }
                 set.pop_first();
                 due.push(task_id);
+            }
+        }
+        for task_id in &due {
+            // Whoever looks at it now says when to look again.
+            if let Some(at) = self.look_at.remove(task_id) {
+                self.looks.remove(&(at, *task_id));
             }
         }
         due

@@ -214,8 +214,10 @@ fn what_could_not_be_recorded_is_looked_at_again() {
     assert_eq!(timers.take_due(at(70), 9), [open.task_id]);
     assert_eq!((timers.take_due(at(70), 9), timers.next()), (vec![], None), "each is told once");
     timers.look_again(open.task_id, seconds(100));
+    timers.look_again(open.task_id, seconds(101));
     assert_eq!(timers.next(), Some(seconds(100)));
     assert!(timers.take_due(at(99), 9).is_empty());
     assert_eq!(timers.take_due(at(100), 9), [open.task_id]);
+    assert_eq!(timers.next(), None, "it is looked at once, however often that was asked for");
     assert_eq!(timers.due(&open, at(100)), Some(Due::Expired(TimeLimit::Lease)), "it is due as before");
 }
