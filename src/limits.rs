@@ -289,6 +289,10 @@ bounds! {
     BLOB_PIECE_BYTES: usize = 128 * KIB;
     /// Most blobs that are being uploaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
     BLOB_UPLOADS_MAX: usize = 32;
+    /// Most bytes of records that were read for executions and are kept for the next reader.
+    RECORDS_KEPT_BYTES_MAX: usize = 16 * MIB;
+    /// Most artifacts without an id of their own that one record leads to: the first place that is free is looked for.
+    ARTIFACTS_OF_CAUSE_MAX: usize = 1000;
     /// Most puts that are remembered, about 100 bytes each: whoever has put a blob may refer to it.
     BLOB_PUTS_MAX: usize = 65_536;
     /// Most blobs that are being downloaded at once; one more is 503 `BLOB_TRANSFERS_FULL`.
@@ -369,6 +373,8 @@ bounds! {
     /// Largest piece of the log whose leaves are hashed at once, in bytes.
     TREE_CHUNK_BYTES: usize = MIB;
 
+    /// Most capability tokens whose signature is not verified again, about 1 KiB each.
+    CAPABILITIES_KNOWN_MAX: usize = 16_384;
     /// Longest life of a capability or service token, in seconds.
     CAPABILITY_SECONDS_MAX: u64 = 86_400;
     /// Time by which a capability outlives its attempt's absolute limit, in seconds.

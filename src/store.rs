@@ -124,6 +124,12 @@ impl RecordBytes {
         Self { buffer: record.data.to_vec(), at: 0, len: record.data.len() }
     }
 
+    /// The same without the room around it that it was read with.
+    #[must_use]
+    pub fn into_trimmed(self) -> Self {
+        Self { buffer: self.data().to_vec(), at: 0, len: self.len }
+    }
+
     /// The envelope.
     pub fn data(&self) -> &[u8] {
         self.buffer.get(self.at..self.at + self.len).unwrap_or_default()

@@ -1,10 +1,12 @@
-//! Minting and checking by a set of keys: pure functions of token, keys and time.
+//! Minting and checking by a set of keys: pure functions of token, keys and time. What was signed or verified before is
+//! remembered, which changes no answer: a signature that held holds as long as the set has its key.
 
+use gesta_log_format::Digest;
 use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use ulid::Ulid;
 
@@ -13,7 +15,8 @@ use super::claims::{
 };
 use super::keys::{Key, PublicKey};
 use crate::limits::{
-    CAPABILITY_BYTES_MAX, CAPABILITY_LEEWAY_SECONDS, CAPABILITY_SECONDS_MAX, CAPABILITY_SPARE_SECONDS,
+    CAPABILITIES_KNOWN_MAX, CAPABILITY_BYTES_MAX, CAPABILITY_LEEWAY_SECONDS, CAPABILITY_SECONDS_MAX,
+    CAPABILITY_SPARE_SECONDS,
 };
 
 /// Why a token is refused. Every one of them is 401 `BAD_TOKEN`.
@@ -77,10 +80,47 @@ impl Issue {
 }
 
 /// The keys that are live, of one issuer. The first signs, all check.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct KeySet {
     issuer: String,
     keys: Vec<Arc<Key>>,
+    /// Capabilities whose signature is known to hold, so that an attempt's many requests cost one verification at most.
+    known: Known,
+}
+
+/// The claims of capabilities by the SHA-256 of the whole token.
+#[derive(Debug, Default)]
+struct Known(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    claims: HashMap<Digest, Arc<Claims>>,
+    /// The oldest first.
+    order: VecDeque<Digest>,
+}
+
+impl Known {
+    /// A panic while the lock is held leaves at most one token that is never forgotten.
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self, name: &Digest) -> Option<Arc<Claims>> {
+        self.lock().claims.get(name).cloned()
+    }
+
+    fn note(&self, name: Digest, claims: Arc<Claims>) {
+        let mut known = self.lock();
+        if known.claims.insert(name, claims).is_some() {
+            return;
+        }
+        known.order.push_back(name);
+        if known.order.len() > CAPABILITIES_KNOWN_MAX
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.claims.remove(&oldest);
+        }
+    }
 }
 
 /// The claims that every token has.
@@ -95,7 +135,7 @@ struct Registered<'a> {
 impl KeySet {
     /// `issuer` is the log's origin.
     pub fn new(issuer: &str, keys: Vec<Arc<Key>>) -> Self {
-        Self { issuer: issuer.to_owned(), keys }
+        Self { issuer: issuer.to_owned(), keys, known: Known::default() }
     }
 
     /// The keys, that which signs first.
@@ -103,10 +143,10 @@ impl KeySet {
         &self.keys
     }
 
-    /// The same issuer with other keys.
+    /// The same issuer with other keys, which knows no token yet.
     #[must_use]
     pub fn with_keys(&self, keys: Vec<Arc<Key>>) -> Self {
-        Self { issuer: self.issuer.clone(), keys }
+        Self::new(&self.issuer, keys)
     }
 
     /// The public halves, for whoever checks tokens elsewhere.
@@ -119,14 +159,22 @@ impl KeySet {
     /// # Errors
     /// [`Refusal`].
     pub fn check(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
-        let claims: Claims = self.verify(token)?;
-        let Claims { iss, aud, iat, nbf, exp, .. } = &claims;
+        let name = Digest::of(token.as_bytes());
+        let known = self.known.claims(&name);
+        let claims = match &known {
+            Some(claims) => Arc::clone(claims),
+            None => Arc::new(self.verify::<Claims>(token)?),
+        };
+        let Claims { iss, aud, iat, nbf, exp, .. } = &*claims;
         let registered = Registered { iss, aud, iat: *iat, nbf: *nbf, exp: *exp };
         self.demand(&registered, TASK_AUDIENCE, now)?;
         if claims.sub != subject(&claims.task_id) {
             return Err(Refusal::Subject);
         }
-        Ok(claims)
+        if known.is_none() {
+            self.known.note(name, Arc::clone(&claims));
+        }
+        Ok(Arc::unwrap_or_clone(claims))
     }
 
     /// The claims of a service token that is good at `now`.
@@ -193,7 +241,7 @@ impl KeySet {
     /// [`MintError`].
     pub fn mint(&self, grant: &Grant, issue: &Issue) -> Result<String, MintError> {
         let Grant { stream_id, task_id, attempt, timeout, datasets, s3 } = grant;
-        self.sign(&Claims {
+        let claims = Claims {
             iss: self.issuer.clone(),
             aud: TASK_AUDIENCE.to_owned(),
             sub: subject(task_id),
@@ -206,7 +254,10 @@ impl KeySet {
             attempt: *attempt,
             datasets: datasets.clone(),
             s3: s3.clone(),
-        })
+        };
+        let token = self.sign(&claims)?;
+        self.known.note(Digest::of(token.as_bytes()), Arc::new(claims));
+        Ok(token)
     }
 
     /// A service token.

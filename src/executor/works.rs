@@ -1,17 +1,46 @@
 //! What the server offers to handlers: records and blobs, read off the tasks that serve sockets.
 
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gesta_log_format::{Digest, Index};
 
 use crate::blobs;
+use crate::limits::RECORDS_KEPT_BYTES_MAX;
 use crate::store::{LookupError, RecordBytes, Store};
 
 /// Reads on behalf of handlers.
 pub struct Works {
     store: Arc<Store>,
     blobs: Arc<blobs::Store>,
+    kept: Mutex<Kept>,
+}
+
+/// Old records that were read lately: an INTENT is asked for at each step of what comes of it. Records never change.
+#[derive(Default)]
+struct Kept {
+    records: HashMap<Index, RecordBytes>,
+    /// The oldest first.
+    order: VecDeque<Index>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn keep(&mut self, index: Index, record: RecordBytes) {
+        let bytes = record.data().len();
+        if self.records.insert(index, record).is_some() {
+            return;
+        }
+        self.order.push_back(index);
+        self.bytes += bytes;
+        while self.bytes > RECORDS_KEPT_BYTES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            let gone = self.records.remove(&oldest);
+            self.bytes -= gone.map_or(0, |record| record.data().len());
+        }
+    }
 }
 
 /// Why something that a handler needs cannot be had.
@@ -41,22 +70,30 @@ pub enum WorksError {
 
 impl Works {
     pub fn new(store: Arc<Store>, blobs: Arc<blobs::Store>) -> Self {
-        Self { store, blobs }
+        Self { store, blobs, kept: Mutex::default() }
     }
 
-    /// A durable record: from memory where it is among the newest, else from the disk.
+    /// A durable record: from memory where it is among the newest or was read lately, else from the disk.
     ///
     /// # Errors
     /// [`WorksError`].
     pub async fn record(&self, index: Index) -> Result<RecordBytes, WorksError> {
-        if let Some(record) = self.store.recent(index) {
+        let kept = self.kept().records.get(&index).cloned();
+        if let Some(record) = kept.or_else(|| self.store.recent(index)) {
             return Ok(record);
         }
         let store = Arc::clone(&self.store);
         let read = tokio::task::spawn_blocking(move || store.record(index)).await;
         let read = read.map_err(|_panicked| WorksError::Panicked)?;
-        read.map_err(|cause| WorksError::Record { index, cause: cause.into() })?
-            .ok_or(WorksError::NoRecord { index })
+        let read = read.map_err(|cause| WorksError::Record { index, cause: cause.into() })?;
+        let record = read.ok_or(WorksError::NoRecord { index })?.into_trimmed();
+        self.kept().keep(index, record.clone());
+        Ok(record)
+    }
+
+    /// A panic while the lock is held leaves a count of bytes that is too large.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The whole content of a blob of at most `bytes_max` bytes.
