@@ -373,8 +373,8 @@ bounds! {
     /// Largest piece of the log whose leaves are hashed at once, in bytes.
     TREE_CHUNK_BYTES: usize = MIB;
 
-    /// Most capability tokens whose signature is not verified again, about 1 KiB each.
-    CAPABILITIES_KNOWN_MAX: usize = 16_384;
+    /// Most capability tokens whose signature is not verified again, about 100 bytes each.
+    CAPABILITIES_KNOWN_MAX: usize = 131_072;
     /// Longest life of a capability or service token, in seconds.
     CAPABILITY_SECONDS_MAX: u64 = 86_400;
     /// Time by which a capability outlives its attempt's absolute limit, in seconds.

@@ -1,11 +1,13 @@
 //! Minting and checking by a set of keys: pure functions of token, keys and time. What was signed or verified before is
 //! remembered, which changes no answer: a signature that held holds as long as the set has its key.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gesta_log_format::Digest;
 use jsonwebtoken::{Header, Validation, decode, decode_header, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use ulid::Ulid;
@@ -88,13 +90,13 @@ pub struct KeySet {
     known: Known,
 }
 
-/// The claims of capabilities by the SHA-256 of the whole token.
+/// The SHA-256 of whole tokens.
 #[derive(Debug, Default)]
 struct Known(Mutex<Remembered>);
 
 #[derive(Debug, Default)]
 struct Remembered {
-    claims: HashMap<Digest, Arc<Claims>>,
+    tokens: HashSet<Digest>,
     /// The oldest first.
     order: VecDeque<Digest>,
 }
@@ -105,22 +107,28 @@ impl Known {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn claims(&self, name: &Digest) -> Option<Arc<Claims>> {
-        self.lock().claims.get(name).cloned()
+    fn has(&self, name: &Digest) -> bool {
+        self.lock().tokens.contains(name)
     }
 
-    fn note(&self, name: Digest, claims: Arc<Claims>) {
+    fn note(&self, name: Digest) {
         let mut known = self.lock();
-        if known.claims.insert(name, claims).is_some() {
+        if !known.tokens.insert(name) {
             return;
         }
         known.order.push_back(name);
         if known.order.len() > CAPABILITIES_KNOWN_MAX
             && let Some(oldest) = known.order.pop_front()
         {
-            known.claims.remove(&oldest);
+            known.tokens.remove(&oldest);
         }
     }
+}
+
+/// What a token says, whoever signed it.
+fn claims_of(token: &str) -> Option<Claims> {
+    let claims = token.split('.').nth(1)?;
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
 }
 
 /// The claims that every token has.
@@ -160,21 +168,21 @@ impl KeySet {
     /// [`Refusal`].
     pub fn check(&self, token: &str, now: u64) -> Result<Claims, Refusal> {
         let name = Digest::of(token.as_bytes());
-        let known = self.known.claims(&name);
-        let claims = match &known {
-            Some(claims) => Arc::clone(claims),
-            None => Arc::new(self.verify::<Claims>(token)?),
+        let is_known = self.known.has(&name);
+        let claims: Claims = match is_known {
+            true => claims_of(token).ok_or(Refusal::Claims)?,
+            false => self.verify(token)?,
         };
-        let Claims { iss, aud, iat, nbf, exp, .. } = &*claims;
+        let Claims { iss, aud, iat, nbf, exp, .. } = &claims;
         let registered = Registered { iss, aud, iat: *iat, nbf: *nbf, exp: *exp };
         self.demand(&registered, TASK_AUDIENCE, now)?;
         if claims.sub != subject(&claims.task_id) {
             return Err(Refusal::Subject);
         }
-        if known.is_none() {
-            self.known.note(name, Arc::clone(&claims));
+        if !is_known {
+            self.known.note(name);
         }
-        Ok(Arc::unwrap_or_clone(claims))
+        Ok(claims)
     }
 
     /// The claims of a service token that is good at `now`.
@@ -241,7 +249,7 @@ impl KeySet {
     /// [`MintError`].
     pub fn mint(&self, grant: &Grant, issue: &Issue) -> Result<String, MintError> {
         let Grant { stream_id, task_id, attempt, timeout, datasets, s3 } = grant;
-        let claims = Claims {
+        let token = self.sign(&Claims {
             iss: self.issuer.clone(),
             aud: TASK_AUDIENCE.to_owned(),
             sub: subject(task_id),
@@ -254,9 +262,8 @@ impl KeySet {
             attempt: *attempt,
             datasets: datasets.clone(),
             s3: s3.clone(),
-        };
-        let token = self.sign(&claims)?;
-        self.known.note(Digest::of(token.as_bytes()), Arc::new(claims));
+        })?;
+        self.known.note(Digest::of(token.as_bytes()));
         Ok(token)
     }
 

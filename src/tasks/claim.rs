@@ -228,7 +228,9 @@ impl Tasks {
         getrandom::fill(&mut nonce)?;
         let attempt = open.standing.attempt + 1;
         let lease_ms = open.limits.lease_ms;
-        let expires_at = after(self.clock.now().wall, Duration::from_millis(lease_ms));
+        let now = self.clock.now();
+        let expires_at = after(now.wall, Duration::from_millis(lease_ms));
+        self.timers().begin(open.task_id, expires_at, now.running);
         let payload = Members::new()
             .number("attempt", attempt)
             .text("lease_expires_at", &expires_at.to_string())

@@ -33,7 +33,9 @@ impl Tasks {
             if is_early || open.standing.cancel_requested {
                 return self.beat(&open, left.lease.min(left.absolute), recorded);
             }
-            let expires_at = after(self.clock.now().wall, period);
+            let now = self.clock.now();
+            let expires_at = after(now.wall, period);
+            self.timers().begin(open.task_id, expires_at, now.running);
             let attempt = open.standing.attempt;
             let payload = Members::new()
                 .number("attempt", attempt)

@@ -36,6 +36,15 @@ enum Awaited {
     Retry { next_retry_at: Timestamp },
 }
 
+impl Awaited {
+    fn ends_at(self) -> Timestamp {
+        match self {
+            Self::Lease { expires_at, .. } => expires_at,
+            Self::Retry { next_retry_at } => next_retry_at,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     awaited: Awaited,
@@ -74,6 +83,16 @@ pub(super) struct Timers {
     /// Tasks that are to be looked at again, whatever is due; and when each is.
     looks: BTreeSet<(Duration, TaskId)>,
     look_at: HashMap<TaskId, Duration>,
+    /// When the leases began whose records this process has written and not seen yet: whoever follows the log is behind,
+    /// and a lease is not longer for that.
+    begun: HashMap<TaskId, Begun>,
+}
+
+/// When a lease began that ends at the recorded time.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    expires_at: Timestamp,
+    at: Duration,
 }
 
 impl Timers {
@@ -84,6 +103,7 @@ impl Timers {
             order: BTreeSet::new(),
             looks: BTreeSet::new(),
             look_at: HashMap::new(),
+            begun: HashMap::new(),
         }
     }
 
@@ -92,13 +112,22 @@ impl Timers {
         self.order.len()
     }
 
+    /// Says when a lease begins whose record is about to be written: at the moment that its recorded deadline counts from.
+    pub(super) fn begin(&mut self, task_id: TaskId, expires_at: Timestamp, at: Duration) {
+        self.begun.insert(task_id, Begun { expires_at, at });
+    }
+
     /// Takes a task as it is now. Seeing it again unchanged changes nothing.
     pub(super) fn see(&mut self, open: &Open, now: Now) {
         let Some(entry) = self.entry(open, now) else { return self.forget(open.task_id) };
         if self.entries.get(&open.task_id) == Some(&entry) {
             return;
         }
+        // A record that is on its way comes after this one, with a deadline of its own.
+        let begun =
+            self.begun.remove(&open.task_id).filter(|begun| entry.awaited.ends_at() != begun.expires_at);
         self.forget(open.task_id);
+        self.begun.extend(begun.map(|begun| (open.task_id, begun)));
         self.order.insert((entry.first(), open.task_id));
         self.entries.insert(open.task_id, entry);
     }
@@ -122,6 +151,7 @@ impl Timers {
 
     /// Drops what is known of a task.
     pub(super) fn forget(&mut self, task_id: TaskId) {
+        self.begun.remove(&task_id);
         if let Some(entry) = self.entries.remove(&task_id) {
             self.order.remove(&(entry.first(), task_id));
         }
@@ -201,8 +231,10 @@ impl Timers {
         let claimed_here = lease.claim_index >= self.head_at_start;
         let by_grace = same_claim.is_none() && !claimed_here;
         if !by_grace {
-            let absolute = same_claim.map_or(now.running + timeout, |known| known.absolute);
-            let deadline = now.running + period;
+            let begun = self.begun.get(&open.task_id).filter(|begun| begun.expires_at == lease.expires_at);
+            let begun = begun.map_or(now.running, |begun| begun.at);
+            let absolute = same_claim.map_or(begun + timeout, |known| known.absolute);
+            let deadline = begun + period;
             return Entry { awaited, deadline, absolute, by_grace };
         }
         let last = between(now.wall, after(lease.expires_at, period * PERIODS_AFTER_RESTART));

@@ -196,6 +196,25 @@ fn a_hundred_thousand_leases_are_told_in_the_order_of_their_deadlines() {
 }
 
 #[test]
+fn a_lease_runs_from_its_beginning_however_late_its_record_is_seen() {
+    let mut timers = Timers::new(HEAD);
+    let (claimed, extended) = (running(1, Index(100), 10, 10), running(1, Index(100), 10, 40));
+    timers.begin(claimed.task_id, claimed.lease.as_ref().unwrap().expires_at, seconds(10));
+    timers.see(&claimed, at(14));
+    assert_eq!(timers.next(), Some(seconds(10) + LEASE));
+    // Before the next record is seen, this one is seen again.
+    timers.begin(claimed.task_id, extended.lease.as_ref().unwrap().expires_at, seconds(40));
+    timers.see(&claimed, at(41));
+    assert_eq!(timers.next(), Some(seconds(10) + LEASE));
+    timers.see(&extended, at(45));
+    assert_eq!(timers.next(), Some(seconds(40) + LEASE));
+    // What was said of a record that another was faster than counts for no other.
+    timers.begin(claimed.task_id, wall(500), seconds(60));
+    timers.see(&running(1, Index(100), 10, 70), at(75));
+    assert_eq!(timers.next(), Some(seconds(75) + LEASE));
+}
+
+#[test]
 fn asking_what_is_left_sets_nothing() {
     let mut timers = Timers::new(HEAD);
     let (claimed, extended) = (running(1, Index(100), 10, 10), running(1, Index(100), 10, 60));
