@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::thread;
 
 use gesta_log_format::disk::real::RealDisk;
 use gesta_log_format::log::offline::{self, Depth, LastBatch};
@@ -22,6 +21,7 @@ use gesta_replay::projections::outbox::Outbox;
 use gesta_replay::projections::tasks::Tasks;
 use gesta_replay::{Fold, Projection};
 use serde_json::{Value, json};
+use support::lives::killed_under_writers;
 use support::{Intent, Random, Server, until};
 
 const DECIDING: [&str; 1] = ["decider.enabled=true"];
@@ -81,24 +81,8 @@ fn each_intent_has_one_decision_over_kills_at_random_moments() {
     let mut random = Random::seeded("each_intent_has_one_decision");
     let directory = tempfile::tempdir().unwrap();
     for life in 0..6 {
-        let server = Server::start(directory.path(), &DECIDING);
-        let stop_at = server.head() + 20 + random.below(60);
-        let writers: Vec<_> = (0..3)
-            .map(|writer| {
-                let mut client = server.client();
-                thread::spawn(move || {
-                    for nth in 0.. {
-                        let intent = Intent::new(format!("{life}-{writer}-{nth}"));
-                        if client.try_post(&intent.body()).is_err() {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
-        until("the log has grown", || (server.head() > stop_at).then_some(()));
-        server.kill();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let intent = move |writer, nth| Intent::new(format!("{life}-{writer}-{nth}"));
+        killed_under_writers(directory.path(), &DECIDING, 20 + random.below(60), intent);
     }
     let server = Server::start(directory.path(), &DECIDING);
     wait_until_decided(&server);

@@ -15,6 +15,7 @@ use gesta_replay::projections::audit::Audit;
 use gesta_replay::projections::executions::Executions;
 use gesta_replay::projections::handlers::Handlers;
 use serde_json::{Value, json};
+use support::lives::killed_under_writers;
 use support::{Client, Intent, Random, Response, Server, problem, until};
 
 const DECIDING: [&str; 1] = ["decider.enabled=true"];
@@ -290,26 +291,11 @@ fn every_allowed_intent_ends_once_over_kills_at_random_moments() {
     register(&mut server.client(), "outside", "them", "external");
     server.stop();
     for life in 0..5 {
-        let server = Server::start(directory.path(), &DECIDING);
-        let stop_at = server.head() + 20 + random.below(120);
-        let writers: Vec<_> = (0..3)
-            .map(|writer| {
-                let mut client = server.client();
-                thread::spawn(move || {
-                    for nth in 0.. {
-                        let name = format!("{life}-{writer}-{nth}");
-                        let intent_type = if nth % 4 == 0 { "outside" } else { "chat.message" };
-                        let intent = Intent { intent_type: intent_type.to_owned(), ..Intent::new(name) };
-                        if client.try_post(&intent.body()).is_err() {
-                            break;
-                        }
-                    }
-                })
-            })
-            .collect();
-        until("the log has grown", || (server.head() > stop_at).then_some(()));
-        server.kill();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        let intent = move |writer, nth| {
+            let intent_type = if nth % 4 == 0 { "outside" } else { "chat.message" };
+            Intent { intent_type: intent_type.to_owned(), ..Intent::new(format!("{life}-{writer}-{nth}")) }
+        };
+        killed_under_writers(directory.path(), &DECIDING, 20 + random.below(120), intent);
     }
     let server = Server::start(directory.path(), &DECIDING);
     let mut client = server.client();

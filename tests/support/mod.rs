@@ -8,6 +8,7 @@
 pub mod copy;
 pub mod http;
 pub mod intent;
+pub mod lives;
 pub mod problem;
 pub mod process;
 pub mod random;
