@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use gesta_log_format::Index;
 use gesta_log_format::disk::real::RealDisk;
-use gesta_log_format::log::{ReadError, Reader, SealedSegment};
+use gesta_log_format::log::{Cursor, ReadError, Reader, SealedSegment};
 use gesta_log_format::record::{self, Record};
 use gesta_log_format::tree::Hash;
 
@@ -75,6 +75,23 @@ impl Store {
         Ok(Some(RecordBytes { buffer, at, len }))
     }
 
+    /// A durable record and those behind it, as many as `bytes_max` bytes hold; none where it is not there yet. Reads the
+    /// disk.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn records(&self, index: Index, bytes_max: usize) -> Result<Vec<(Index, RecordBytes)>, ReadError> {
+        let (mut cursor, mut buffer) = (Cursor::at(index), Vec::new());
+        let chunk = self.reader.read(&mut cursor, self.reader.head(), &mut buffer, bytes_max)?;
+        let mut rest = buffer.get(..chunk.len).unwrap_or_default();
+        let mut found = Vec::new();
+        while let Ok(record) = record::decode_trusted(rest) {
+            found.push((record.index, RecordBytes::of(&record)));
+            rest = rest.get(record.bytes.len()..).unwrap_or_default();
+        }
+        Ok(found)
+    }
+
     /// The bytes of one of the newest durable records, from memory; `None` where it is not there any more, or not yet.
     pub fn recent(&self, index: Index) -> Option<RecordBytes> {
         let bytes = self.live.holding(index)?.slice(index, index.next());
@@ -122,12 +139,6 @@ impl RecordBytes {
     /// A copy of a record.
     pub fn of(record: &Record<'_>) -> Self {
         Self { buffer: record.data.to_vec(), at: 0, len: record.data.len() }
-    }
-
-    /// The same without the room around it that it was read with.
-    #[must_use]
-    pub fn into_trimmed(self) -> Self {
-        Self { buffer: self.data().to_vec(), at: 0, len: self.len }
     }
 
     /// The envelope.

@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gesta_log_format::{Digest, Index};
+use gesta_log_format::envelope::View;
+use gesta_log_format::{Digest, Index, Kind};
 
 use crate::blobs;
 use crate::limits::RECORDS_KEPT_BYTES_MAX;
@@ -16,6 +17,9 @@ pub struct Works {
     blobs: Arc<blobs::Store>,
     kept: Mutex<Kept>,
 }
+
+/// Most bytes that are read for one record and those behind it.
+const READ_AHEAD_BYTES: usize = 32 * 1024;
 
 /// Old records that were read lately: an INTENT is asked for at each step of what comes of it. Records never change.
 #[derive(Default)]
@@ -83,11 +87,19 @@ impl Works {
             return Ok(record);
         }
         let store = Arc::clone(&self.store);
-        let read = tokio::task::spawn_blocking(move || store.record(index)).await;
+        let read = tokio::task::spawn_blocking(move || store.records(index, READ_AHEAD_BYTES)).await;
         let read = read.map_err(|_panicked| WorksError::Panicked)?;
         let read = read.map_err(|cause| WorksError::Record { index, cause: cause.into() })?;
-        let record = read.ok_or(WorksError::NoRecord { index })?.into_trimmed();
-        self.kept().keep(index, record.clone());
+        let mut read = read.into_iter();
+        let (found, record) = read.next().ok_or(WorksError::NoRecord { index })?;
+        let mut kept = self.kept();
+        kept.keep(found, record.clone());
+        // Tasks are claimed in the order of their intents: whoever comes next asks for what stands behind.
+        for (index, record) in read {
+            if View::parse(record.data()).is_some_and(|view| view.kind == Kind::Intent) {
+                kept.keep(index, record);
+            }
+        }
         Ok(record)
     }
 
