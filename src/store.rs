@@ -3,6 +3,7 @@
 mod look_up;
 mod open;
 mod record_keys;
+mod walk;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use gesta_log_format::tree::Hash;
 pub use look_up::{blocking, unreadable};
 pub use open::{Opened, StoreError, open};
 pub use record_keys::KeyParts;
+pub use walk::{Interest, Walk};
 
 use crate::keys::{self, Fingerprint, Keys, KeysError};
 use crate::proofs::FreshLeaves;

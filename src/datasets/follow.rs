@@ -6,11 +6,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use gesta_log_format::disk::real::RealFile;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::canonical;
-use gesta_log_format::log::Cursor;
-use gesta_log_format::{Digest, Index, record};
+use gesta_log_format::{Digest, Index};
 use gesta_replay::event::{Artifact, Body, Content, Elements, Task};
 use memchr::memmem::Finder;
 use serde_json::{Value, json};
@@ -22,22 +20,15 @@ use super::name::Version;
 use super::record::Trouble;
 use super::sink::whole;
 use crate::limits::{DATASET_CHUNK_BYTES, DATASET_MARK_RECORDS_MAX, DATASET_PAUSE_MS};
-use crate::store::{LookupError, RecordBytes};
+use crate::store::{Interest, RecordBytes, Walk};
 
 /// What every record holds that is of interest here. It may stand elsewhere in another one, which is then looked at in
 /// vain.
-static OF_INTEREST: LazyLock<[Finder<'static>; 2]> =
+static KINDS: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"\"kind\":\"TASK\""), Finder::new(b"\"kind\":\"ARTIFACT\"")]);
 
-/// Where the follower is.
-struct Walk {
-    cursor: Cursor<RealFile>,
-    buffer: Vec<u8>,
-    /// The first index that was not looked at.
-    next: Index,
-    /// The first index that the stored mark does not cover.
-    marked: Index,
-}
+const OF_INTEREST: Interest =
+    Interest { may_be: |bytes| KINDS.iter().any(|finder| finder.find(bytes).is_some()), is: is_of_interest };
 
 impl Datasets {
     pub(super) async fn follow(self: Arc<Self>) {
@@ -50,14 +41,14 @@ impl Datasets {
             }
         };
         let next = next.max(self.store.reader.first());
-        let mut walk = Walk { cursor: Cursor::at(next), buffer: Vec::new(), next, marked: next };
+        let mut walk = Walk::from(next);
         let (mut applied, mut stopped) = (self.projector.watch(), self.stop.subscribe());
         while !self.is_stopped() {
             let end = *applied.borrow_and_update();
             let mut from = None;
             // Where nothing was read, the next head tells more.
-            while walk.next < end && from != Some(walk.next) && !self.is_stopped() {
-                from = Some(walk.next);
+            while walk.next() < end && from != Some(walk.next()) && !self.is_stopped() {
+                from = Some(walk.next());
                 walk = match Arc::clone(&self).walk(walk, end).await {
                     Some(walk) => walk,
                     None => return,
@@ -70,7 +61,7 @@ impl Datasets {
             // Under load a look serves many records.
             self.pause(Duration::from_millis(DATASET_PAUSE_MS)).await;
         }
-        if let Err(error) = self.rows.set_mark(walk.next) {
+        if let Err(error) = self.rows.set_mark(walk.next()) {
             tracing::warn!(%error, "the next start walks over some records again");
         }
     }
@@ -79,7 +70,7 @@ impl Datasets {
     async fn walk(self: Arc<Self>, mut walk: Walk, end: Index) -> Option<Walk> {
         let this = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {
-            let found = this.read(&mut walk, end);
+            let found = walk.read(&this.store, end, DATASET_CHUNK_BYTES, &OF_INTEREST);
             (walk, found)
         });
         let (mut walk, found) = match read.await {
@@ -88,8 +79,7 @@ impl Datasets {
                 // A damaged record stops the projector too; until then it is tried again.
                 tracing::error!(%error, "the log cannot be followed");
                 self.pause(Duration::from_secs(1)).await;
-                let next = walk.next;
-                return Some(Walk { cursor: Cursor::at(next), ..walk });
+                return Some(walk);
             }
             Err(_panicked) => return None,
         };
@@ -97,30 +87,14 @@ impl Datasets {
         for (index, record) in found {
             self.insist("what follows from a record cannot be done", index, || self.look_at(&record)).await?;
         }
-        if some || walk.next.since(walk.marked) >= DATASET_MARK_RECORDS_MAX {
-            self.insist("the mark cannot be stored", walk.next, || async {
-                Ok(self.rows.set_mark(walk.next)?)
+        if some || walk.is_unmarked_for(DATASET_MARK_RECORDS_MAX) {
+            self.insist("the mark cannot be stored", walk.next(), || async {
+                Ok(self.rows.set_mark(walk.next())?)
             })
             .await?;
-            walk.marked = walk.next;
+            walk.note_marked();
         }
         Some(walk)
-    }
-
-    /// Reads a piece of the log, from memory where it is new, and gives the records of it that are of interest.
-    fn read(&self, walk: &mut Walk, end: Index) -> Result<Vec<(Index, RecordBytes)>, LookupError> {
-        if let Some(group) = self.store.live.holding(walk.next) {
-            let end = end.min(group.end());
-            let found = of_interest(&group.slice(walk.next, end));
-            walk.next = end;
-            return Ok(found);
-        }
-        if walk.cursor.next() != walk.next {
-            walk.cursor = Cursor::at(walk.next);
-        }
-        let chunk = self.store.reader.read(&mut walk.cursor, end, &mut walk.buffer, DATASET_CHUNK_BYTES)?;
-        walk.next = walk.cursor.next();
-        Ok(of_interest(walk.buffer.get(..chunk.len).unwrap_or_default()))
     }
 
     /// Does what has to follow from a record.
@@ -214,20 +188,6 @@ impl Datasets {
         }
         Ok(())
     }
-}
-
-/// Those of these whole records that something may have to follow from.
-fn of_interest(records: &[u8]) -> Vec<(Index, RecordBytes)> {
-    let mut found = Vec::new();
-    let may_be = |bytes: &[u8]| OF_INTEREST.iter().any(|finder| finder.find(bytes).is_some());
-    let mut rest = if may_be(records) { records } else { &[] };
-    while let Ok(one) = record::decode_trusted(rest) {
-        if may_be(one.data) && is_of_interest(one.data) {
-            found.push((one.index, RecordBytes::of(&one)));
-        }
-        rest = rest.get(one.bytes.len()..).unwrap_or_default();
-    }
-    found
 }
 
 fn is_of_interest(data: &[u8]) -> bool {

@@ -184,10 +184,8 @@ impl Newest {
         let view = View::parse(record.data())?;
         let Some(Body::Execution(execution)) = Body::of(view.kind, view.type_name) else { return None };
         let observed = view.payload_member("_obs").unwrap_or(b"{}");
-        let digest = canonical::Members::new(observed)
-            .map_while(Result::ok)
-            .find(|(key, _)| *key == b"request_digest")
-            .and_then(|(_, value)| Digest::parse(&canonical::string(value)?));
+        let digest = canonical::member(observed, "request_digest")
+            .and_then(|value| Digest::parse(&canonical::string(value)?));
         let is_terminal = match execution {
             Execution::Completed | Execution::Failed | Execution::Cancelled => true,
             Execution::Running

@@ -87,7 +87,7 @@ fn read_type(reader: &mut Reader<'_>) -> Result<Execution, json::Error> {
 
 /// Whether the payload has what its type asks for, so that whoever reads the log finds it; gives the delivery.
 fn check(report: &Report<'_>) -> Result<Option<u64>, Problem> {
-    let member = |name| find(&report.payload, name);
+    let member = |name| canonical::member(&report.payload, name);
     if member(OBSERVATIONAL).is_some() {
         return Err(wrong(OBSERVATIONAL, "is the server's own: leave it out"));
     }
@@ -132,11 +132,6 @@ fn check(report: &Report<'_>) -> Result<Option<u64>, Problem> {
 fn wrong(member: &str, what: &str) -> Problem {
     let pointer = format!("/payload/{member}");
     Problem::new(ReasonCode::InvalidInput).detail(format!("{pointer}: it {what}.")).pointer(pointer)
-}
-
-fn find<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut members = canonical::Members::new(object).map_while(Result::ok);
-    members.find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
 }
 
 fn whole_number(value: &[u8]) -> Option<u64> {
@@ -185,7 +180,7 @@ impl Report<'_> {
             | Transition::Completed
             | Transition::Failed => {}
         }
-        added.retain(|(name, _)| find(&self.payload, name).is_none());
+        added.retain(|(name, _)| canonical::member(&self.payload, name).is_none());
         added.sort();
         with_members(&self.payload, &added)
     }

@@ -13,8 +13,7 @@ use crate::server::App;
 
 /// The bundle that a registration's record names.
 pub(super) fn of(registration: &str) -> Option<Digest> {
-    let mut members = canonical::Members::new(registration.as_bytes()).map_while(Result::ok);
-    read(members.find(|(key, _)| *key == b"bundle_sha256")?.1)
+    read(canonical::member(registration.as_bytes(), "bundle_sha256")?)
 }
 
 /// Reads the member `bundle_sha256`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gesta_log_format::json::canonical::Members;
+use gesta_log_format::json::canonical;
 use gesta_replay::event::HandlerKind;
 use gesta_replay::projections::handlers::{Handler as Logged, Handlers};
 use serde_json::Value;
@@ -72,17 +72,16 @@ pub(crate) fn duty(registry: &IntentRegistry, logged: &Handlers, intent_type: &s
 
 /// The `timeout_seconds` of the handler that is registered in the log for this type, if it has any.
 pub(super) fn timeout(logged: &Handlers, intent_type: &str) -> Option<Duration> {
-    let seconds = std::str::from_utf8(member(logged.first(intent_type)?, b"timeout_seconds")?).ok()?;
+    let seconds = std::str::from_utf8(member(logged.first(intent_type)?, "timeout_seconds")?).ok()?;
     seconds.parse().ok().map(Duration::from_secs)
 }
 
 /// As it was registered; where it has become a blob, the reference.
 fn metadata(logged: &Logged) -> Value {
-    let metadata = member(logged, b"metadata").and_then(|metadata| serde_json::from_slice(metadata).ok());
+    let metadata = member(logged, "metadata").and_then(|metadata| serde_json::from_slice(metadata).ok());
     metadata.unwrap_or_else(|| Value::Object(serde_json::Map::new()))
 }
 
-fn member<'a>(logged: &'a Logged, name: &[u8]) -> Option<&'a [u8]> {
-    let mut members = Members::new(logged.registration.as_bytes()).map_while(Result::ok);
-    members.find_map(|(key, value)| (key == name).then_some(value))
+fn member<'a>(logged: &'a Logged, name: &str) -> Option<&'a [u8]> {
+    canonical::member(logged.registration.as_bytes(), name)
 }

@@ -6,35 +6,26 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use gesta_log_format::disk::real::RealFile;
 use gesta_log_format::envelope::View;
 use gesta_log_format::json::canonical;
-use gesta_log_format::log::Cursor;
-use gesta_log_format::{Index, Kind, record};
+use gesta_log_format::{Index, Kind};
 use gesta_replay::event::{Execution, Publish as How};
 use memchr::memmem::Finder;
 
 use super::waiting::{Event, Lane};
 use super::{Publish, how};
 use crate::limits::{PUBLISH_CHUNK_BYTES, PUBLISH_MARK_RECORDS_MAX, PUBLISH_PAUSE_MS, PUBLISH_RETRY_MS};
-use crate::store::{LookupError, RecordBytes};
+use crate::store::{Interest, RecordBytes, Walk};
 
 /// What every such record holds. It may stand elsewhere in another one, which is then looked at in vain.
-static OF_INTEREST: LazyLock<[Finder<'static>; 2]> =
+static MEMBERS: LazyLock<[Finder<'static>; 2]> =
     LazyLock::new(|| [Finder::new(b"\"kind\":\"EXECUTION\""), Finder::new(b"\"type\":\"event\"")]);
+
+const OF_INTEREST: Interest =
+    Interest { may_be: |bytes| MEMBERS.iter().all(|finder| finder.find(bytes).is_some()), is: is_event };
 
 /// Longest name of an event that is logged, in bytes.
 const NAME_BYTES_MAX: usize = 128;
-
-/// Where the follower is.
-struct Walk {
-    cursor: Cursor<RealFile>,
-    buffer: Vec<u8>,
-    /// The first index that was not looked at.
-    next: Index,
-    /// The first index that the stored mark does not cover.
-    marked: Index,
-}
 
 impl Publish {
     pub(super) async fn follow(self: Arc<Self>) {
@@ -47,14 +38,14 @@ impl Publish {
         };
         lanes.iter().for_each(|lane| self.wake(lane));
         let next = mark.max(self.store.reader.first());
-        let mut walk = Walk { cursor: Cursor::at(next), buffer: Vec::new(), next, marked: next };
+        let mut walk = Walk::from(next);
         let (mut applied, mut stopped) = (self.projector.watch(), self.stop.subscribe());
         while !self.is_stopped() {
             let end = *applied.borrow_and_update();
             let mut from = None;
             // Where nothing was read, the next head tells more.
-            while walk.next < end && from != Some(walk.next) && !self.is_stopped() {
-                from = Some(walk.next);
+            while walk.next() < end && from != Some(walk.next()) && !self.is_stopped() {
+                from = Some(walk.next());
                 let is_read;
                 (walk, is_read) = match Arc::clone(&self).walk(walk, end).await {
                     Some(walked) => walked,
@@ -69,7 +60,7 @@ impl Publish {
             // Under load a look serves many records.
             self.pause(Duration::from_millis(PUBLISH_PAUSE_MS)).await;
         }
-        if let Err(error) = self.waiting.add(&[], walk.next) {
+        if let Err(error) = self.waiting.add(&[], walk.next()) {
             tracing::warn!(%error, "the next start looks at some events again");
         }
     }
@@ -78,7 +69,7 @@ impl Publish {
     async fn walk(self: Arc<Self>, mut walk: Walk, end: Index) -> Option<(Walk, bool)> {
         let this = Arc::clone(&self);
         let read = tokio::task::spawn_blocking(move || {
-            let found = this.read(&mut walk, end);
+            let found = walk.read(&this.store, end, PUBLISH_CHUNK_BYTES, &OF_INTEREST);
             (walk, found)
         });
         let (mut walk, found) = match read.await {
@@ -87,40 +78,23 @@ impl Publish {
                 // A damaged record stops the projector too; until then it is tried again.
                 tracing::error!(%error, "the log cannot be followed");
                 self.pause(Duration::from_millis(PUBLISH_RETRY_MS)).await;
-                let next = walk.next;
-                return Some((Walk { cursor: Cursor::at(next), ..walk }, false));
+                return Some((walk, false));
             }
             Err(_panicked) => return None,
         };
-        let found: Vec<_> = found.iter().filter_map(|record| self.look_at(record)).collect();
-        if !found.is_empty() || walk.next.since(walk.marked) >= PUBLISH_MARK_RECORDS_MAX {
-            while let Err(error) = self.waiting.add(&found, walk.next) {
+        let found: Vec<_> = found.iter().filter_map(|(_, record)| self.look_at(record)).collect();
+        if !found.is_empty() || walk.is_unmarked_for(PUBLISH_MARK_RECORDS_MAX) {
+            while let Err(error) = self.waiting.add(&found, walk.next()) {
                 tracing::error!(%error, "events that are to be posted cannot be kept; it is tried again");
                 self.pause(Duration::from_millis(PUBLISH_RETRY_MS)).await;
                 if self.is_stopped() {
                     return None;
                 }
             }
-            walk.marked = walk.next;
+            walk.note_marked();
             found.iter().for_each(|(lane, _)| self.wake(lane));
         }
         Some((walk, true))
-    }
-
-    /// Reads a piece of the log, from memory where it is new, and gives the events in it.
-    fn read(&self, walk: &mut Walk, end: Index) -> Result<Vec<RecordBytes>, LookupError> {
-        if let Some(group) = self.store.live.holding(walk.next) {
-            let end = end.min(group.end());
-            let found = events(&group.slice(walk.next, end));
-            walk.next = end;
-            return Ok(found);
-        }
-        if walk.cursor.next() != walk.next {
-            walk.cursor = Cursor::at(walk.next);
-        }
-        let chunk = self.store.reader.read(&mut walk.cursor, end, &mut walk.buffer, PUBLISH_CHUNK_BYTES)?;
-        walk.next = walk.cursor.next();
-        Ok(events(walk.buffer.get(..chunk.len).unwrap_or_default()))
     }
 
     /// Logs an event if it is to be; gives it if it is to be posted.
@@ -150,22 +124,10 @@ impl Publish {
     }
 }
 
-/// The events among these whole records.
-fn events(records: &[u8]) -> Vec<RecordBytes> {
-    let mut found = Vec::new();
-    let may_be = |bytes: &[u8]| OF_INTEREST.iter().all(|finder| finder.find(bytes).is_some());
-    let mut rest = if may_be(records) { records } else { &[] };
-    while let Ok(one) = record::decode_trusted(rest) {
-        if may_be(one.data) && View::parse(one.data).is_some_and(|view| is_event(&view)) {
-            found.push(RecordBytes::of(&one));
-        }
-        rest = rest.get(one.bytes.len()..).unwrap_or_default();
-    }
-    found
-}
-
-fn is_event(view: &View<'_>) -> bool {
-    view.kind == Kind::Execution && view.type_name == Execution::text(Execution::Event)
+fn is_event(data: &[u8]) -> bool {
+    let is =
+        |view: View<'_>| view.kind == Kind::Execution && view.type_name == Execution::text(Execution::Event);
+    View::parse(data).is_some_and(is)
 }
 
 fn execution_id(view: &View<'_>) -> Option<String> {

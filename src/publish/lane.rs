@@ -239,7 +239,6 @@ impl Publish {
 /// A member of the intent's `_obs`.
 fn observed(intent: &RecordBytes, name: &str) -> Option<String> {
     let view = View::parse(intent.data())?;
-    let mut members = canonical::Members::new(view.payload_member("_obs")?).map_while(Result::ok);
-    let (_, value) = members.find(|(key, _)| *key == name.as_bytes())?;
+    let value = canonical::member(view.payload_member("_obs")?, name)?;
     Some(canonical::string(value)?.into_owned())
 }

@@ -133,7 +133,5 @@ impl Push {
 fn url(state: &State, open: &Open) -> Option<String> {
     let mut handlers = state.handlers.of(&open.handler.intent_type).iter();
     let handler = handlers.find(|handler| handler.index == open.handler.index)?;
-    let mut members = canonical::Members::new(handler.registration.as_bytes()).map_while(Result::ok);
-    let url = members.find_map(|(key, value)| (key == b"url").then_some(value))?;
-    Some(canonical::string(url)?.into_owned())
+    Some(canonical::string(canonical::member(handler.registration.as_bytes(), "url")?)?.into_owned())
 }

@@ -124,17 +124,13 @@ impl Artifact {
 /// Whether a record has registered what is asked for, by its digest, for the same execution.
 fn is_same(record: &[u8], writer: &Writer<'_>, request: &Digest) -> bool {
     let Some(view) = View::parse(record) else { return false };
-    let observed = view.payload_member("_obs").and_then(|observed| member(observed, "request_digest"));
+    let observed =
+        view.payload_member("_obs").and_then(|observed| canonical::member(observed, "request_digest"));
     let observed = observed.and_then(canonical::string).and_then(|digest| Digest::parse(&digest));
     view.kind == Kind::Artifact
         && view.type_name == TYPE
         && observed.as_ref() == Some(request)
         && canonical::unescape(view.correlation_id).is_some_and(|found| found == writer.correlation_id)
-}
-
-fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut members = canonical::Members::new(object).map_while(Result::ok);
-    members.find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
 }
 
 /// The artifact that a record has registered, as clients see it; none where it is no such record.
@@ -170,7 +166,7 @@ fn with_time(materializations: &[u8], created_at: &str) -> Vec<u8> {
     }
     list(Elements::new(materializations).flatten().map(|one| {
         let shown = Members::new().text("created_at", created_at);
-        MEMBERS.into_iter().fold(shown, |shown, name| shown.some(name, member(one, name))).finish()
+        MEMBERS.into_iter().fold(shown, |shown, name| shown.some(name, canonical::member(one, name))).finish()
     }))
 }
 

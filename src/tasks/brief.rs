@@ -44,8 +44,8 @@ impl Tasks {
         let execution_id = open.task_id.to_string();
         let payload = view.payload_member("payload").unwrap_or(b"{}");
         let observed = view.payload_member("_obs").unwrap_or(b"{}");
-        let traced = member(observed, "x_correlation_id").and_then(canonical::string);
-        let traceparent = member(observed, "traceparent").and_then(canonical::string);
+        let traced = canonical::member(observed, "x_correlation_id").and_then(canonical::string);
+        let traceparent = canonical::member(observed, "traceparent").and_then(canonical::string);
         let mut task = Members::new()
             .number("attempt", attempt)
             .raw("context", context(open, &view))
@@ -66,7 +66,7 @@ impl Tasks {
             .text("x_correlation_id", traced.as_deref().unwrap_or(&execution_id))
             .some_text("traceparent", traceparent.as_deref());
         for name in OF_REGISTRATION {
-            task = task.some(name, member(registration.as_bytes(), name));
+            task = task.some(name, canonical::member(registration.as_bytes(), name));
         }
         Ok(task.finish())
     }
@@ -119,15 +119,9 @@ pub(super) fn limits(open: &Open) -> Vec<u8> {
 /// The intent's own list `inputs`, if it has one in the record.
 fn inputs(payload: &[u8]) -> &[u8] {
     match Content::of(payload) {
-        Content::Inline(payload) => {
-            member(payload, "inputs").filter(|inputs| inputs.first() == Some(&b'[')).unwrap_or(b"[]")
-        }
+        Content::Inline(payload) => canonical::member(payload, "inputs")
+            .filter(|inputs| inputs.first() == Some(&b'['))
+            .unwrap_or(b"[]"),
         Content::Blob(_) => b"[]",
     }
-}
-
-fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    canonical::Members::new(object)
-        .map_while(Result::ok)
-        .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
 }

@@ -283,8 +283,5 @@ impl Passed {
 
 fn request_digest(view: &View<'_>) -> Option<Digest> {
     let observed = view.payload_member("_obs")?;
-    let found = canonical::Members::new(observed)
-        .map_while(Result::ok)
-        .find_map(|(key, value)| (key == b"request_digest").then_some(value))?;
-    Digest::parse(&canonical::string(found)?)
+    Digest::parse(&canonical::string(canonical::member(observed, "request_digest")?)?)
 }

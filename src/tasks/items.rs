@@ -40,7 +40,7 @@ pub(super) fn check(list: &[u8], item: Item, pointer: &str) -> Result<(), Proble
         let element = element.ok_or_else(|| wrong(&at, "has to be an object"))?;
         check_element(element, item).map_err(|(name, detail)| wrong(&format!("{at}/{name}"), detail))?;
         // Equal numbers have one canonical text.
-        if item == Item::Output && !outputs.insert(member(element, "output_index")) {
+        if item == Item::Output && !outputs.insert(canonical::member(element, "output_index")) {
             return Err(wrong(&format!("{at}/output_index"), "is that of another output"));
         }
     }
@@ -60,7 +60,7 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
             return Err((String::from_utf8_lossy(key), "is unknown"));
         }
     }
-    let has = |name: &str| member(element, name).is_some_and(|value| value != b"null");
+    let has = |name: &str| canonical::member(element, name).is_some_and(|value| value != b"null");
     let demand = |name: &'static str| match has(name) {
         true => Ok(()),
         false => Err((Cow::Borrowed(name), "is missing")),
@@ -73,7 +73,8 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
         Item::Output => {
             demand("output_index")?;
             ["output_index", "row_count"].into_iter().filter(|name| has(name)).try_for_each(|name| {
-                let digits = member(element, name).is_some_and(|value| value.iter().all(u8::is_ascii_digit));
+                let digits = canonical::member(element, name)
+                    .is_some_and(|value| value.iter().all(u8::is_ascii_digit));
                 digits.then_some(()).ok_or((Cow::Borrowed(name), "has to be a whole number, 0 or more"))
             })
         }
@@ -86,7 +87,7 @@ fn check_element(element: &[u8], item: Item) -> Result<(), Fault<'_>> {
                 true => Ok(()),
                 false => {
                     ["partition_key", "start", "end"].into_iter().try_for_each(demand)?;
-                    match compare(member(element, "start"), member(element, "end")) {
+                    match compare(canonical::member(element, "start"), canonical::member(element, "end")) {
                         Some(Ordering::Equal | Ordering::Greater) => {
                             Err((Cow::Borrowed("end"), "has to be behind start: the range is half-open"))
                         }
@@ -125,7 +126,7 @@ fn part<'a>(
     key: &'static str,
     read: fn(&'a [u8]) -> Option<Cow<'a, str>>,
 ) -> Result<Cow<'a, str>, Fault<'a>> {
-    let value = member(element, key).ok_or((Cow::Borrowed(key), "is missing"))?;
+    let value = canonical::member(element, key).ok_or((Cow::Borrowed(key), "is missing"))?;
     read(value).filter(|text| is_part(text)).ok_or((
         Cow::Borrowed(key),
         "is no text of 1 to 128 letters, digits, dots, colons, underscores and hyphens",
@@ -148,9 +149,9 @@ fn is_part(text: &str) -> bool {
 /// they name them, and where they say that it is.
 pub(super) fn mentions(list: &[u8]) -> impl Iterator<Item = Mention<'_>> {
     Elements::new(list).flatten().map(|element| Mention {
-        dataset_uuid: member(element, "dataset_uuid").and_then(canonical::string),
-        dataset_version: member(element, "dataset_version").and_then(text_or_digits),
-        storage_ref: member(element, "storage_ref").and_then(canonical::string),
+        dataset_uuid: canonical::member(element, "dataset_uuid").and_then(canonical::string),
+        dataset_version: canonical::member(element, "dataset_version").and_then(text_or_digits),
+        storage_ref: canonical::member(element, "storage_ref").and_then(canonical::string),
     })
 }
 
@@ -164,11 +165,11 @@ pub(super) struct Mention<'a> {
 /// The versions that a list publishes, which was checked.
 pub(super) fn versions(list: &[u8]) -> Vec<DatasetVersion<'_>> {
     let version = |element| {
-        let given = |name| member(element, name).filter(|value| *value != b"null");
+        let given = |name| canonical::member(element, name).filter(|value| *value != b"null");
         Some(DatasetVersion {
             name: name(element).ok()?,
             metadata: DatasetMetadata {
-                storage_ref: member(element, "storage_ref")?,
+                storage_ref: canonical::member(element, "storage_ref")?,
                 config_hash: given("config_hash"),
                 range_start: given("range_start"),
                 range_end: given("range_end"),
@@ -176,12 +177,6 @@ pub(super) fn versions(list: &[u8]) -> Vec<DatasetVersion<'_>> {
         })
     };
     Elements::new(list).flatten().filter_map(version).collect()
-}
-
-fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    canonical::Members::new(object)
-        .map_while(Result::ok)
-        .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
 }
 
 #[cfg(test)]

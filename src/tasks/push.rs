@@ -181,17 +181,18 @@ impl Tasks {
         // Before the capability is minted, so that the URL does not outlive it.
         let expires = self.capabilities.expiry(Duration::from_millis(open.limits.timeout_ms));
         let capability = self.capability(open, lease.attempt).map_err(ClaimError::from)?;
-        let text = |object: &[u8], name| Some(canonical::string(member(object, name)?)?.into_owned());
+        let text =
+            |object: &[u8], name| Some(canonical::string(canonical::member(object, name)?)?.into_owned());
         let bundle = text(&brief, "bundle_sha256").and_then(|digits| hex::read(digits.as_bytes()));
         let bundle_url = bundle.and_then(|digest| bundle_url(&Digest(digest), expires));
-        let or_null = |name| member(&brief, name).unwrap_or(b"null");
+        let or_null = |name| canonical::member(&brief, name).unwrap_or(b"null");
         let token = fence::token(&self.capabilities, open, lease.attempt, lease.nonce);
         let body = Members::new()
             .number("attempt", lease.attempt)
             .text_or_null("bundle_url", bundle_url.as_deref())
             .text("capability_token", &capability)
             .raw("config", or_null("config"))
-            .raw("inputs", member(&brief, "inputs").unwrap_or(b"[]"))
+            .raw("inputs", canonical::member(&brief, "inputs").unwrap_or(b"[]"))
             .raw("job", or_null("job"))
             .text("lease_expires_at", &lease.expires_at.to_string())
             .text("lease_token", &token)
@@ -244,10 +245,4 @@ impl Tasks {
 /// The beginning of a message, as long as one may be.
 fn cut(message: &str) -> &str {
     &message[..message.floor_char_boundary(TASK_MESSAGE_BYTES_MAX)]
-}
-
-fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    canonical::Members::new(object)
-        .map_while(Result::ok)
-        .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
 }

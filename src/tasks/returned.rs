@@ -17,12 +17,8 @@ use crate::problem::{Problem, ReasonCode};
 
 /// The events of a result, canonical, if it is a handler's.
 fn events(result: &[u8]) -> Option<Vec<&[u8]>> {
-    let member = |name: &[u8]| {
-        let mut members = canonical::Members::new(result).map_while(Result::ok);
-        members.find_map(|(key, value)| (key == name).then_some(value))
-    };
-    let events = member(b"events").filter(|events| events.first() == Some(&b'['))?;
-    if member(b"artifacts")?.first() != Some(&b'{') {
+    let events = canonical::member(result, "events").filter(|events| events.first() == Some(&b'['))?;
+    if canonical::member(result, "artifacts")?.first() != Some(&b'{') {
         return None;
     }
     let events: Option<Vec<_>> = Elements::new(events).collect();

@@ -137,9 +137,7 @@ impl<'a> View<'a> {
     /// The value of the payload's top-level member `name`, as it is written.
     #[must_use]
     pub fn payload_member(&self, name: &str) -> Option<&'a [u8]> {
-        json::canonical::Members::new(self.payload)
-            .map_while(Result::ok)
-            .find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
+        json::canonical::member(self.payload, name)
     }
 }
 

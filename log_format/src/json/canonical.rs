@@ -14,6 +14,14 @@ use super::string;
 #[error("not a canonical JSON object")]
 pub struct Malformed;
 
+/// The text of the value of a top-level member of a canonical object, whose key is written without escapes. `None` where
+/// there is none, or where the object is malformed before it.
+#[must_use]
+pub fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut members = Members::new(object).map_while(Result::ok);
+    members.find_map(|(key, value)| (key == name.as_bytes()).then_some(value))
+}
+
 /// The top-level members of a canonical object, in order: the key's raw text without its quotes, and the value's
 /// text. Nothing inside of either is checked. Ends after the first error.
 #[derive(Debug, Clone)]

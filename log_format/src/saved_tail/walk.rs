@@ -5,7 +5,7 @@ use std::io;
 use super::{Earlier, Item, Reader, Repeats};
 use crate::Index;
 use crate::disk::File;
-use crate::json::canonical::Members;
+use crate::json::canonical;
 use crate::log::offline::{Depth, envelope_fault};
 use crate::record::{NotARecord, Record};
 
@@ -203,10 +203,6 @@ impl<F: File> Walk<'_, F> {
 }
 
 fn named(data: &str) -> Named {
-    let member = |name: &[u8]| {
-        Members::new(data.as_bytes())
-            .map_while(Result::ok)
-            .find_map(|(key, value)| (key == name).then(|| value.to_vec()))
-    };
-    (member(b"origin"), member(b"generation"))
+    let member = |name| canonical::member(data.as_bytes(), name).map(<[u8]>::to_vec);
+    (member("origin"), member("generation"))
 }

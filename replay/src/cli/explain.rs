@@ -1,7 +1,7 @@
 //! `gesta-replay explain`: one decision as a person needs it.
 
 use gesta_log_format::Index;
-use gesta_log_format::json::canonical::Members;
+use gesta_log_format::json::canonical;
 use gesta_replay::decide::{Comparison, compare};
 use gesta_replay::policy::PolicyRule;
 use gesta_replay::verify::{Asked, Replay};
@@ -124,8 +124,7 @@ fn find(source: &Source, index: Index, jobs: usize) -> Result<Explained, Failure
 }
 
 fn member<'a>(object: &'a [u8], name: &str) -> &'a [u8] {
-    let found = Members::new(object).map_while(Result::ok).find(|(key, _)| *key == name.as_bytes());
-    found.map_or(b"null", |(_, value)| value)
+    canonical::member(object, name).unwrap_or(b"null")
 }
 
 fn value(text: &[u8]) -> Value {

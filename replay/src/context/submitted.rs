@@ -129,8 +129,7 @@ fn roles(principal: &[u8]) -> Option<Vec<Cow<'_, str>>> {
 /// Appends an intent's `user_input` as a canonical JSON string: its payload's `message` without the white space
 /// (U+0009 to U+000D, U+0020) around it, if that is a string; else the payload's canonical text.
 pub(crate) fn write_user_input(payload: &[u8], out: &mut Vec<u8>) {
-    let message = Members::new(payload).map_while(Result::ok).find(|(key, _)| *key == b"message");
-    match message.and_then(|(_, value)| canonical::string(value)) {
+    match canonical::member(payload, "message").and_then(canonical::string) {
         Some(message) => {
             let is_white = |character| matches!(character, '\u{9}'..='\u{D}' | ' ');
             json::write_string(out, message.trim_matches(is_white));

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use gesta_log_format::blob::Reference;
-use gesta_log_format::json::canonical::{self, Members};
+use gesta_log_format::json::canonical;
 use gesta_log_format::{Digest, Index};
 
 use crate::event::Verdict;
@@ -122,8 +122,7 @@ fn engine(object: &[u8]) -> Option<Engine<'_>> {
 
 /// The text of a member of a canonical object.
 pub(super) fn find<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let found = Members::new(object).map_while(Result::ok).find(|(key, _)| *key == name.as_bytes());
-    found.map(|(_, value)| value)
+    canonical::member(object, name)
 }
 
 fn text<'a>(object: &'a [u8], name: &str) -> Option<Cow<'a, str>> {

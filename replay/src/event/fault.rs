@@ -171,8 +171,7 @@ fn judge(
 
 /// The index of an envelope in which a member before it is wrong.
 fn index_of(data: &[u8]) -> Option<Index> {
-    let found = Members::new(data).map_while(Result::ok).find(|(key, _)| *key == b"index");
-    found.and_then(|(_, value)| number(value))
+    canonical::member(data, "index").and_then(number)
 }
 
 fn number(value: &[u8]) -> Option<Index> {

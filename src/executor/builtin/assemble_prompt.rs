@@ -142,34 +142,31 @@ fn text(value: &[u8]) -> String {
     if let Some(text) = canonical::string(value) {
         return text.into_owned();
     }
-    let message = find(value, "message").and_then(canonical::string);
+    let message = canonical::member(value, "message").and_then(canonical::string);
     match message {
         Some(message) => message.trim_matches(|found| matches!(found, '\u{9}'..='\u{D}' | ' ')).to_owned(),
         None => String::from_utf8_lossy(value).into_owned(),
     }
 }
 
-fn find<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut members = canonical::Members::new(object).map_while(Result::ok);
-    members.find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
-}
-
 /// The contents of `assembled_context.model_messages`, in order.
 fn contents(assembled: &[u8]) -> Option<Vec<&[u8]>> {
-    Elements::new(find(assembled, "model_messages")?).map(|message| find(message?, "content")).collect()
+    Elements::new(canonical::member(assembled, "model_messages")?)
+        .map(|message| canonical::member(message?, "content"))
+        .collect()
 }
 
 /// `context_spec.retrieval.resolved_refs`, by index.
 fn resolved(spec: &[u8]) -> Option<Vec<Resolved>> {
-    let refs = find(find(spec, "retrieval")?, "resolved_refs")?;
+    let refs = canonical::member(canonical::member(spec, "retrieval")?, "resolved_refs")?;
     Elements::new(refs)
         .map(|found| {
             let found = found?;
-            let index = std::str::from_utf8(find(found, "event_index")?).ok()?;
+            let index = std::str::from_utf8(canonical::member(found, "event_index")?).ok()?;
             Some(Resolved {
                 index: Index(index.parse().ok()?),
-                digest: Digest::parse(&canonical::string(find(found, "event_digest")?)?)?,
-                is_output: find(found, "admitted_for")? == b"\"execution_only\"",
+                digest: Digest::parse(&canonical::string(canonical::member(found, "event_digest")?)?)?,
+                is_output: canonical::member(found, "admitted_for")? == b"\"execution_only\"",
             })
         })
         .collect()

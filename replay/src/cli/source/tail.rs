@@ -1,6 +1,6 @@
 //! Walks a saved tail: what `gesta tail --raw` or `curl` wrote into a file.
 
-use gesta_log_format::json::canonical::{self, Members};
+use gesta_log_format::json::canonical;
 use gesta_log_format::log::offline::Depth;
 use gesta_log_format::saved_tail::{self, Damage, Item, Note, Reader};
 use gesta_log_format::{Index, tree};
@@ -73,10 +73,7 @@ pub(super) fn walk(files: &Files, from: u64, next: Index, give: Give<'_>) -> Res
 }
 
 fn named(data: &str) -> Option<(String, u64)> {
-    let member = |name: &[u8]| {
-        let found = Members::new(data.as_bytes()).map_while(Result::ok).find(|(key, _)| *key == name);
-        found.map(|(_, value)| value)
-    };
-    let generation = std::str::from_utf8(member(b"generation")?).ok()?.parse().ok()?;
-    Some((canonical::string(member(b"origin")?)?.into_owned(), generation))
+    let member = |name| canonical::member(data.as_bytes(), name);
+    let generation = std::str::from_utf8(member("generation")?).ok()?.parse().ok()?;
+    Some((canonical::string(member("origin")?)?.into_owned(), generation))
 }
