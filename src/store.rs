@@ -1,5 +1,6 @@
 //! The opened log with its key index: what the writer, the routes and the background share.
 
+mod kept;
 mod look_up;
 mod open;
 mod record_keys;
@@ -13,6 +14,7 @@ use gesta_log_format::log::{Cursor, ReadError, Reader, SealedSegment};
 use gesta_log_format::record::{self, Record};
 use gesta_log_format::tree::Hash;
 
+pub use kept::Kept;
 pub use look_up::{blocking, unreadable};
 pub use open::{Opened, StoreError, open};
 pub use record_keys::KeyParts;
@@ -30,6 +32,8 @@ pub struct Store {
     pub keys: Arc<Keys>,
     /// The newest durable records, and whoever waits for more.
     pub live: Arc<Live>,
+    /// Old records that were read lately.
+    pub kept: Kept,
     /// What the newest records are in the tree.
     pub fresh_leaves: FreshLeaves,
     /// The log's name.

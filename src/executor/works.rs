@@ -1,51 +1,22 @@
 //! What the server offers to handlers: records and blobs, read off the tasks that serve sockets.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use gesta_log_format::envelope::View;
 use gesta_log_format::{Digest, Index, Kind};
 
 use crate::blobs;
-use crate::limits::RECORDS_KEPT_BYTES_MAX;
 use crate::store::{LookupError, RecordBytes, Store};
 
 /// Reads on behalf of handlers.
 pub struct Works {
     store: Arc<Store>,
     blobs: Arc<blobs::Store>,
-    kept: Mutex<Kept>,
 }
 
 /// Most bytes that are read for one record and those behind it.
 const READ_AHEAD_BYTES: usize = 32 * 1024;
-
-/// Old records that were read lately: an INTENT is asked for at each step of what comes of it. Records never change.
-#[derive(Default)]
-struct Kept {
-    records: HashMap<Index, RecordBytes>,
-    /// The oldest first.
-    order: VecDeque<Index>,
-    bytes: usize,
-}
-
-impl Kept {
-    fn keep(&mut self, index: Index, record: RecordBytes) {
-        let bytes = record.data().len();
-        if self.records.insert(index, record).is_some() {
-            return;
-        }
-        self.order.push_back(index);
-        self.bytes += bytes;
-        while self.bytes > RECORDS_KEPT_BYTES_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            let gone = self.records.remove(&oldest);
-            self.bytes -= gone.map_or(0, |record| record.data().len());
-        }
-    }
-}
 
 /// Why something that a handler needs cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -74,7 +45,7 @@ pub enum WorksError {
 
 impl Works {
     pub fn new(store: Arc<Store>, blobs: Arc<blobs::Store>) -> Self {
-        Self { store, blobs, kept: Mutex::default() }
+        Self { store, blobs }
     }
 
     /// A durable record: from memory where it is among the newest or was read lately, else from the disk.
@@ -82,8 +53,7 @@ impl Works {
     /// # Errors
     /// [`WorksError`].
     pub async fn record(&self, index: Index) -> Result<RecordBytes, WorksError> {
-        let kept = self.kept().records.get(&index).cloned();
-        if let Some(record) = kept.or_else(|| self.store.recent(index)) {
+        if let Some(record) = self.store.kept.record(index).or_else(|| self.store.recent(index)) {
             return Ok(record);
         }
         let store = Arc::clone(&self.store);
@@ -91,21 +61,14 @@ impl Works {
         let read = read.map_err(|_panicked| WorksError::Panicked)?;
         let read = read.map_err(|cause| WorksError::Record { index, cause: cause.into() })?;
         let mut read = read.into_iter();
-        let (found, record) = read.next().ok_or(WorksError::NoRecord { index })?;
-        let mut kept = self.kept();
-        kept.keep(found, record.clone());
+        let first = read.next().ok_or(WorksError::NoRecord { index })?;
+        let record = first.1.clone();
         // Tasks are claimed in the order of their intents: whoever comes next asks for what stands behind.
-        for (index, record) in read {
-            if View::parse(record.data()).is_some_and(|view| view.kind == Kind::Intent) {
-                kept.keep(index, record);
-            }
-        }
+        let is_intent =
+            |record: &RecordBytes| View::parse(record.data()).is_some_and(|view| view.kind == Kind::Intent);
+        let intents = read.filter(|(_, record)| is_intent(record));
+        self.store.kept.keep(std::iter::once(first).chain(intents));
         Ok(record)
-    }
-
-    /// A panic while the lock is held leaves a count of bytes that is too large.
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The whole content of a blob of at most `bytes_max` bytes.

@@ -14,7 +14,7 @@ use gesta_log_format::segment::{Fill, SegmentId};
 use tracing::info;
 use ulid::Ulid;
 
-use super::{Store, record_keys};
+use super::{Kept, Store, record_keys};
 use crate::config::Config;
 use crate::keys::active::ActiveKeys;
 use crate::keys::sealed::SealedKeys;
@@ -101,6 +101,7 @@ pub fn open(config: &Config) -> Result<Opened, StoreError> {
         keys: Arc::new(keys),
         origin: origin.to_owned(),
         generation,
+        kept: Kept::default(),
         fresh_leaves: FreshLeaves::default(),
         opened_at: (writer.next(), writer.root()),
         reader,
